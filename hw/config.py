@@ -1,0 +1,284 @@
+"""Sizes of an RDU: frozen, validated dataclasses and the named presets. No HDL is imported here.
+
+Every size of the hardware, the compiler and the driver comes from one :class:`RDUConfig`. A configuration that cannot be
+built is refused when it is made, with a :class:`ConfigError` that names the value, the limit and the reason.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+
+__all__ = ["AGCUConfig", "ConfigError", "DRAMConfig", "PCUConfig", "PMUConfig", "PRESETS", "RDNConfig", "RDUConfig", "preset"]
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be built, or a preset that does not exist."""
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+def _power_of_two(value: int) -> bool:
+    return value > 0 and value & (value - 1) == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PCUConfig:
+    """Size of a pattern compute unit: a body of ``lanes`` x ``stages`` FP32/INT32 ALUs."""
+
+    lanes: int = 8
+    stages: int = 4
+    accumulators: int = 8            # independent sums per lane-stage (systolic mode)
+    broadcast_depth: int = 256       # values of k per row and buffer half (systolic mode)
+    counter_levels: int = 5
+    counter_bits: int = 16
+    vector_inputs: int = 4
+    vector_outputs: int = 1
+    scalar_inputs: int = 2
+    scalar_outputs: int = 1
+    control_wires: int = 4
+    sequence_bits: int = 8
+
+    def __post_init__(self) -> None:
+        _require(_power_of_two(self.lanes) and 2 <= self.lanes <= 64,
+                 f"pcu.lanes={self.lanes} must be a power of two from 2 to 64 (the reduction tree is binary)")
+        _require(1 <= self.stages <= 16, f"pcu.stages={self.stages} must be from 1 to 16")
+        _require(_power_of_two(self.accumulators) and 4 <= self.accumulators <= 32,
+                 f"pcu.accumulators={self.accumulators} must be a power of two from 4 to 32 (at least the MAC latency)")
+        _require(self.broadcast_depth % (2 * self.lanes) == 0,
+                 f"pcu.broadcast_depth={self.broadcast_depth} must be a multiple of 2 x lanes={2 * self.lanes} (one packed vector)")
+        _require(5 <= self.counter_levels <= 8, f"pcu.counter_levels={self.counter_levels} must be from 5 to 8")
+
+    @property
+    def macs_per_cycle(self) -> int:
+        return self.lanes * self.stages
+
+
+@dataclass(frozen=True, kw_only=True)
+class PMUConfig:
+    """Size of a pattern memory unit: ``banks`` single-ported banks, each ``bank_rows`` vectors deep."""
+
+    lanes: int = 8
+    banks: int = 8
+    bank_rows: int = 256
+    counter_levels: int = 5
+    counter_bits: int = 16
+    vector_inputs: int = 4
+    vector_outputs: int = 2          # one per read engine
+    scalar_inputs: int = 2
+    scalar_outputs: int = 2
+    control_wires: int = 4
+    sequence_bits: int = 8
+
+    def __post_init__(self) -> None:
+        _require(_power_of_two(self.lanes), f"pmu.lanes={self.lanes} must be a power of two")
+        _require(_power_of_two(self.banks), f"pmu.banks={self.banks} must be a power of two (bank bits select a bank)")
+        _require(_power_of_two(self.bank_rows), f"pmu.bank_rows={self.bank_rows} must be a power of two")
+
+    @property
+    def words(self) -> int:
+        """Capacity in 32-bit words."""
+        return self.lanes * self.banks * self.bank_rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class RDNConfig:
+    """Size of the reconfigurable dataflow network."""
+
+    lanes: int = 8
+    labels: int = 4                  # virtual circuits per link
+    buffer_depth: int = 2            # packets per label and input port
+    local_links: int = 2             # vector links between a switch and its unit, each way
+    sequence_bits: int = 8
+    control_wires: int = 4           # single-bit wires per link of the control fabric
+    rate_bits: int = 8               # resolution of the throttle's rate: tokens in 1/2**rate_bits packet per cycle
+
+    def __post_init__(self) -> None:
+        _require(2 <= self.labels <= 16, f"rdn.labels={self.labels} must be from 2 to 16")
+        _require(2 <= self.buffer_depth <= 8,
+                 f"rdn.buffer_depth={self.buffer_depth} must be from 2 (the credit round trip) to 8")
+        _require(self.local_links in (1, 2), f"rdn.local_links={self.local_links} must be 1 or 2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AGCUConfig:
+    """Size of an address generation and coalescing unit."""
+
+    lanes: int = 8
+    load_engines: int = 2
+    store_engines: int = 2
+    counter_levels: int = 5
+    counter_bits: int = 16
+    outstanding: int = 32            # requests in flight per AGCU
+    segments: int = 8
+    scalar_inputs: int = 2
+    scalar_outputs: int = 1
+    control_wires: int = 4
+    sequence_bits: int = 8
+
+    def __post_init__(self) -> None:
+        _require(_power_of_two(self.outstanding) and self.outstanding >= 4,
+                 f"agcu.outstanding={self.outstanding} must be a power of two, at least 4")
+        _require(_power_of_two(self.segments), f"agcu.segments={self.segments} must be a power of two")
+
+    @property
+    def beat_bytes(self) -> int:
+        """Bytes of one memory beat: one vector."""
+        return 4 * self.lanes
+
+    @property
+    def tag_bits(self) -> int:
+        """Width of a memory request's tag: a slot of the load pool or, with the top bit set, of the store pool."""
+        return self.outstanding.bit_length()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DRAMConfig:
+    """One memory tier: ``channels`` equal channels; ``timing`` names a preset of hw/dram/timing.py."""
+
+    channels: int
+    timing: str
+    megabytes_per_channel: int
+
+    def __post_init__(self) -> None:
+        _require(_power_of_two(self.channels), f"dram.channels={self.channels} must be a power of two (interleaving)")
+        _require(_power_of_two(self.megabytes_per_channel),
+                 f"dram.megabytes_per_channel={self.megabytes_per_channel} must be a power of two")
+
+    @property
+    def bytes(self) -> int:
+        """Capacity of the tier in bytes."""
+        return self.channels * self.megabytes_per_channel << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class RDUConfig:
+    """One socket: a tile of ``rows`` x ``columns`` switches, its AGCUs, and the memory tiers."""
+
+    name: str
+    rows: int
+    columns: int
+    agcus_per_edge: int = 2
+    groups: int = 2                  # sets of units that can be launched independently
+    pcu: PCUConfig = field(default_factory=PCUConfig)
+    pmu: PMUConfig = field(default_factory=PMUConfig)
+    rdn: RDNConfig = field(default_factory=RDNConfig)
+    agcu: AGCUConfig = field(default_factory=AGCUConfig)
+    hbm: DRAMConfig = field(default_factory=lambda: DRAMConfig(channels=2, timing="hbm2", megabytes_per_channel=16))
+    ddr: DRAMConfig = field(default_factory=lambda: DRAMConfig(channels=1, timing="ddr4-3200", megabytes_per_channel=64))
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.rows <= 64 and 2 <= self.columns <= 64,
+                 f"rows={self.rows}, columns={self.columns}: the grid must be from 1x2 to 64x64")
+        for part in ("pmu", "rdn", "agcu"):
+            lanes = getattr(self, part).lanes
+            _require(lanes == self.pcu.lanes,
+                     f"{part}.lanes={lanes} differs from pcu.lanes={self.pcu.lanes}: every unit speaks vectors of the same width")
+            bits = getattr(self, part).sequence_bits
+            _require(bits == self.pcu.sequence_bits,
+                     f"{part}.sequence_bits={bits} differs from pcu.sequence_bits={self.pcu.sequence_bits}")
+        _require(1 <= self.agcus_per_edge <= self.rows,
+                 f"agcus_per_edge={self.agcus_per_edge} must be from 1 to rows={self.rows}")
+        for unit in ("pcu", "pmu"):
+            inputs = getattr(self, unit).vector_inputs
+            _require(inputs <= self.rdn.local_links * self.rdn.labels,
+                     f"{unit}.vector_inputs={inputs} exceeds rdn.local_links x rdn.labels={self.rdn.local_links * self.rdn.labels}")
+        for engines in ("load_engines", "store_engines"):
+            count = getattr(self.agcu, engines)
+            _require(count <= self.rdn.labels, f"agcu.{engines}={count} exceeds rdn.labels={self.rdn.labels}")
+
+    # Geometry -----------------------------------------------------------------------------------------------------------
+    @property
+    def lanes(self) -> int:
+        """Words per vector."""
+        return self.pcu.lanes
+
+    @property
+    def beat_bytes(self) -> int:
+        """Bytes per memory beat (one vector)."""
+        return 4 * self.lanes
+
+    def is_pcu(self, row: int, column: int) -> bool:
+        """Whether grid point (row, column) holds a PCU (even parity) or a PMU (odd)."""
+        return (row + column) % 2 == 0
+
+    @property
+    def grid(self) -> list[tuple[int, int]]:
+        return [(row, column) for row in range(self.rows) for column in range(self.columns)]
+
+    @property
+    def agcu_ports(self) -> list[tuple[int, str]]:
+        """(row, "west" | "east") of each AGCU, evenly spaced along the edges; the index is the AGCU's number."""
+        step = self.rows / self.agcus_per_edge
+        rows = [int(index * step) for index in range(self.agcus_per_edge)]
+        return [(row, edge) for edge in ("west", "east") for row in rows]
+
+    # Unit numbers on the config network -----------------------------------------------------------------------------------
+    def switch_id(self, row: int, column: int) -> int:
+        return row * self.columns + column
+
+    def unit_id(self, row: int, column: int) -> int:
+        """Config-network number of the PCU or PMU at (row, column)."""
+        return self.rows * self.columns + row * self.columns + column
+
+    def agcu_id(self, index: int) -> int:
+        return 2 * self.rows * self.columns + index
+
+    # JSON -----------------------------------------------------------------------------------------------------------------
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> RDUConfig:
+        """Inverse of :meth:`to_json`; unknown keys are refused by name."""
+        parts = {"pcu": PCUConfig, "pmu": PMUConfig, "rdn": RDNConfig, "agcu": AGCUConfig, "hbm": DRAMConfig, "ddr": DRAMConfig}
+        values = json.loads(text)
+
+        def build(kind: type, values: dict, where: str):
+            known = {f.name for f in dataclasses.fields(kind)}
+            unknown = sorted(set(values) - known)
+            _require(not unknown, f"unknown key {unknown} in {where}; known keys: {sorted(known)}")
+            return kind(**{k: build(parts[k], v, k) if k in parts and kind is cls else v for k, v in values.items()})
+
+        return build(cls, values, "configuration")
+
+    @property
+    def digest(self) -> int:
+        """32-bit hash of every size, kept in kernel images and in the device's CONFIG_HASH register."""
+        return int.from_bytes(hashlib.sha256(self.to_json().encode()).digest()[:4], "little")
+
+
+def _sized(name: str, rows: int, columns: int, lanes: int, stages: int, **changes) -> RDUConfig:
+    parts = {
+        "pcu": PCUConfig(lanes=lanes, stages=stages, **changes.pop("pcu", {})),
+        "pmu": PMUConfig(lanes=lanes, **changes.pop("pmu", {})),
+        "rdn": RDNConfig(lanes=lanes, **changes.pop("rdn", {})),
+        "agcu": AGCUConfig(lanes=lanes, **changes.pop("agcu", {})),
+    }
+    return RDUConfig(name=name, rows=rows, columns=columns, **parts, **changes)
+
+
+PRESETS: dict[str, RDUConfig] = {config.name: config for config in (
+    _sized("tiny", 2, 2, 4, 2, agcus_per_edge=1, pcu={"broadcast_depth": 32}, pmu={"banks": 4, "bank_rows": 32},
+           hbm=DRAMConfig(channels=1, timing="hbm2", megabytes_per_channel=1),
+           ddr=DRAMConfig(channels=1, timing="ddr4-3200", megabytes_per_channel=1)),
+    _sized("small", 4, 4, 8, 4),
+    _sized("medium", 8, 8, 8, 4, agcus_per_edge=4, rdn={"labels": 8},
+           hbm=DRAMConfig(channels=4, timing="hbm2", megabytes_per_channel=16)),
+    _sized("paper_unit", 1, 3, 32, 6, agcus_per_edge=1, pmu={"banks": 16, "bank_rows": 256}),
+    _sized("sn40l", 40, 52, 32, 6, agcus_per_edge=8, rdn={"labels": 8}, pmu={"banks": 16, "bank_rows": 256},
+           hbm=DRAMConfig(channels=32, timing="hbm2", megabytes_per_channel=2048),
+           ddr=DRAMConfig(channels=8, timing="ddr4-3200", megabytes_per_channel=1 << 18)),
+)}
+
+
+def preset(name: str) -> RDUConfig:
+    """The preset called ``name``. Raises :class:`ConfigError` naming those that exist."""
+    if name not in PRESETS:
+        raise ConfigError(f"unknown preset {name!r}; presets are: {', '.join(PRESETS)}")
+    return PRESETS[name]

@@ -1,0 +1,67 @@
+"""Hierarchical Verilog: each distinct module is converted once and used by ``Instance``.
+
+Amaranth copies a submodule for every use of it, so a grid of units would be emitted unit by unit. A parent therefore
+adds a unit with :func:`instantiate`: converting to Verilog it becomes an instance of a module that is emitted once, under
+Amaranth's own simulator (which takes an ``Instance`` for a black box) it is the unit itself. The parent's wiring is the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from amaranth.back import verilog
+from amaranth.hdl import ClockSignal, Instance, ResetSignal, Value
+from amaranth.lib import wiring
+
+__all__ = ["VerilogPlatform", "instantiate", "to_verilog"]
+
+
+class VerilogPlatform:
+    """The platform of a conversion to Verilog; collects the modules that instances refer to, by name."""
+
+    def __init__(self):
+        self.modules: dict[str, str] = {}
+        self._names: dict[tuple, str] = {}
+
+    def module_name(self, component: wiring.Component) -> str:
+        """The Verilog module of ``component``: its class's name, and a hash when two differ in parameters only."""
+        key = (type(component).__qualname__, component.identity)
+        if key not in self._names:
+            name = _snake_case(type(component).__name__)
+            if name in self._names.values():
+                name = f"{name}_{hashlib.sha256(repr(key).encode()).hexdigest()[:8]}"
+            self._names[key] = name
+            self.modules[name] = verilog.convert(component, name=name, platform=self, emit_src=False)
+        return self._names[key]
+
+
+def instantiate(platform, component: wiring.Component):
+    """What a parent adds to ``m.submodules`` for ``component``.
+
+    ``component.identity`` (any value with a ``repr`` that tells everything the module is built from, usually its frozen
+    configuration) decides which components share a module.
+    """
+    if not isinstance(platform, VerilogPlatform):
+        return component
+    name = platform.module_name(component)
+    header = re.search(rf"^module {name}\((.*?)\);", platform.modules[name], re.MULTILINE)[1].split(", ")
+    ports = {f"i_{pin}": signal for pin, signal in (("clk", ClockSignal()), ("rst", ResetSignal())) if pin in header}
+    for path, member, value in component.signature.flatten(component):
+        direction = "i" if member.flow is wiring.In else "o"
+        ports[f"{direction}_{'__'.join(map(str, path))}"] = Value.cast(value)
+    component._MustUse__silence = True       # its Verilog is used, not the object
+    return Instance(name, **ports)
+
+
+def to_verilog(component: wiring.Component, name: str | None = None) -> str:
+    """The whole design under ``component`` as Verilog text, each distinct module once."""
+    platform = VerilogPlatform()
+    top = verilog.convert(component, name=name or _snake_case(type(component).__name__), platform=platform, emit_src=False)
+    # Amaranth's temporaries are called \$1 or \$auto$...: renamed, tools leave them out of traces and GTKWave reads the file.
+    text = "\n".join([*platform.modules.values(), top])
+    return re.sub(r"\\\$(\S+)", lambda found: "_" + re.sub(r"\W", "_", found[1]), text)
+
+
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
