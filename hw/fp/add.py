@@ -40,8 +40,10 @@ class FpAdd(wiring.Component):
         sign = Signal(reset_less=True)
         infinite = Signal(reset_less=True)
         invalid = Signal(reset_less=True)
+        result = Signal(32, reset_less=True)
         self._align_and_add(m, total, exponent, sign, infinite, invalid)
-        self._normalise_and_round(m, total, exponent, sign, infinite, invalid)
+        self._normalise_and_round(m, result, total, exponent, sign, infinite, invalid)
+        m.d.comb += self.o.eq(result)
         return m
 
     def _align_and_add(self, m, total, exponent, sign, infinite, invalid):
@@ -76,7 +78,7 @@ class FpAdd(wiring.Component):
             invalid.eq((big[23:31] == 0xFF) & ((big[:23] != 0) | (opposite & (small[23:31] == 0xFF)))),
         ]
 
-    def _normalise_and_round(self, m, total, exponent, sign, infinite, invalid):
+    def _normalise_and_round(self, m, result, total, exponent, sign, infinite, invalid):
         zeros, amount = Signal(5), Signal(5)
         normal = Signal(28)
         m.d.comb += [
@@ -93,5 +95,5 @@ class FpAdd(wiring.Component):
             magnitude.eq(Cat(normal[4:], Const(0, 8)) + Cat(Const(0, 23), (exponent - amount)[:8], Const(0, 1)) + up),
         ]
         overflow = infinite | (magnitude >= INFINITY)
-        m.d.sync += self.o.eq(
+        m.d.sync += result.eq(
             Mux(invalid, CANONICAL_NAN, Cat(Mux(overflow, Const(INFINITY, 31), magnitude[:31]), sign)))

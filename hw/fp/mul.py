@@ -39,8 +39,10 @@ class FpMul(wiring.Component):
         drop = Signal(6, reset_less=True)        # how many bits of the product go below guard and round bit
         sign = Signal(reset_less=True)
         invalid = Signal(reset_less=True)
+        result = Signal(32, reset_less=True)
         self._multiply(m, product, exponent, drop, sign, invalid)
-        self._normalise_and_round(m, product, exponent, drop, sign, invalid)
+        self._normalise_and_round(m, result, product, exponent, drop, sign, invalid)
+        m.d.comb += self.o.eq(result)
         return m
 
     def _multiply(self, m, product, exponent, drop, sign, invalid):
@@ -73,7 +75,7 @@ class FpMul(wiring.Component):
             invalid.eq((self.a[:31] > INFINITY) | (self.b[:31] > INFINITY) | (special & zero)),
         ]
 
-    def _normalise_and_round(self, m, product, exponent, drop, sign, invalid):
+    def _normalise_and_round(self, m, result, product, exponent, drop, sign, invalid):
         wide = Signal(50)
         lost = Signal()
         kept, normal = Signal(27), Signal(27)
@@ -91,5 +93,5 @@ class FpMul(wiring.Component):
             # The leading one of a normal result adds one to the exponent, and so does a carry out of the fraction.
             magnitude.eq(Cat(normal[3:], Const(0, 8)) + Cat(Const(0, 23), (exponent + kept[26])[:9]) + up),
         ]
-        m.d.sync += self.o.eq(Mux(invalid, CANONICAL_NAN, Cat(
+        m.d.sync += result.eq(Mux(invalid, CANONICAL_NAN, Cat(
             Mux(magnitude >= INFINITY, Const(INFINITY, 31), magnitude[:31]), sign)))
