@@ -45,7 +45,8 @@ def instantiate(platform, component: wiring.Component):
     if not isinstance(platform, VerilogPlatform):
         return component
     name = platform.module_name(component)
-    header = re.search(rf"^module {name}\((.*?)\);", platform.modules[name], re.MULTILINE)[1].split(", ")
+    header = re.search(rf"^module {name}\((.*?)\);", platform.modules[name], re.MULTILINE | re.DOTALL)[1]
+    header = re.split(r",\s*", header)
     ports = {f"i_{pin}": signal for pin, signal in (("clk", ClockSignal()), ("rst", ResetSignal())) if pin in header}
     for path, member, value in component.signature.flatten(component):
         direction = "i" if member.flow is wiring.In else "o"
