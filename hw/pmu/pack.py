@@ -1,0 +1,65 @@
+"""A checked program to bits, through the one declared layout."""
+
+from __future__ import annotations
+
+from hw.config import PMUConfig
+
+from .geometry import BankMap, Geometry
+from .layout import pmu_layout
+from .program import Element, Engine, PMUProgram, Read, Write
+
+__all__ = ["pack_program", "spread_vectors"]
+
+
+def pack_program(program: PMUProgram, config: PMUConfig) -> int:
+    """The bits of ``program``; refuses nothing (see checks.py)."""
+    bank_map = program.bank_map or BankMap.low(config)
+    fields = {
+        "buffers": program.buffers, "buffer_stride": program.halves(program.buffer_stride),
+        "positions": list(bank_map.positions), "folds": list(bank_map.folds),
+    }
+    for name, engine in program.engines.items():
+        fields[name] = _engine(program, engine, config)
+    return pmu_layout(config).const(fields).as_value().value
+
+
+def spread_vectors(program: PMUProgram, config: PMUConfig) -> list[int]:
+    """For a transposed access: how the vector number changes when bit n of the half-lane number does."""
+    g = Geometry(config)
+    offset = 0 if program.element is Element.HALF else 1
+    pitch_vectors = program.halves(program.pitch) >> g.lane_bits
+    return [pitch_vectors << bit - offset if bit >= offset else 0 for bit in range(g.lane_bits)]
+
+
+def _engine(program: PMUProgram, engine: Engine, config: PMUConfig) -> dict:
+    g = Geometry(config)
+    mask = (1 << g.argument_bits) - 1
+    unused = config.counter_levels - len(engine.loops)
+    fields = {
+        "enable": 1, "handover": engine.buffer_loops,
+        "wait_tokens": sum(1 << wire for wire in engine.wait_tokens),
+        "send_tokens": sum(1 << wire for wire in engine.send_tokens),
+        "access": _access(program, engine, config), "base": program.halves(engine.base),
+        "bounds": [loop.bound for loop in engine.loops] + [1] * unused,
+        "strides": [program.halves(loop.stride) & mask for loop in engine.loops] + [0] * unused,
+    }
+    if isinstance(engine, Write):
+        fields["sources"] = sum(1 << port for port in engine.vectors) | \
+            sum(1 << config.vector_inputs + port for port in engine.scalars)
+    if isinstance(engine, Read):
+        fields |= {"synchronised": engine.synchronised, "scalar": engine.scalar}
+    return fields
+
+
+def _access(program: PMUProgram, engine: Engine, config: PMUConfig) -> dict:
+    g = Geometry(config)
+    access = {"word": engine.word, "unaligned": not engine.word and not program.pitch}
+    if program.pitch:
+        # A row of words moves its stripe by one lane, two half-lanes: bit 0 of the half-lane number stays.
+        half = 0 if program.element is Element.HALF else 1
+        access |= {"stripe_shift": program.halves(program.pitch).bit_length() - 1 - half,
+                   "stripe_mask": (1 << g.lane_bits) - (1 << half)}
+    if isinstance(engine, Read) and engine.transposed:
+        bank_map = program.bank_map or BankMap.low(config)
+        access |= {"column": 1, "spread": [bank_map.split(vector)[1] for vector in spread_vectors(program, config)]}
+    return access

@@ -1,0 +1,122 @@
+"""The PMU core: one write engine and several read engines around single-ported banks."""
+
+from amaranth.hdl import Cat, Module, Mux
+
+from hw.common.unit import DataflowUnit
+from hw.config import PMUConfig
+from hw.hierarchy import instantiate
+
+from .arbiter import BankArbiter
+from .geometry import Geometry
+from .layout import pmu_layout
+from .read_path import ReadPath
+from .semaphores import Semaphores
+from .storage import Bank
+from .tokens import TokenCounters
+from .write_path import WritePath
+
+__all__ = ["PMU", "pmu_events"]
+
+
+def pmu_events(config: PMUConfig) -> list[str]:
+    """Names of a PMU's event bits."""
+    return ["busy", "starved", "back_pressured", "packets_in", "bank_conflict", "write_vectors",
+            *(f"read{engine}_vectors" for engine in range(config.vector_outputs))]
+
+
+class PMU(DataflowUnit):
+    """A software-managed scratchpad with its own address engines.
+
+    Parameters: ``config``. The ports are those of :class:`hw.common.unit.DataflowUnit`; read engine r emits to
+    ``vector_out[r]`` or ``scalar_out[r]``. The program is :func:`hw.pmu.layout.pmu_layout`, filled by hw/pmu/program.py.
+    Events besides the first four: ``bank_conflict``, an engine waited for a bank in this cycle; ``write_vectors`` and
+    ``read<r>_vectors``, an access (vector or word) was performed.
+
+    Contract: each engine sustains one vector a cycle as long as no two meet in a bank. Packet to bank: 2 cycles; bank to
+    output: 2 cycles; last write of a buffer to its first vector at the output: 6 cycles.
+    A buffer is handed over whole; the contents of the scratchpad outlive a program. Every output is registered.
+    Source: SN40L paper IV.B; the choices are in docs/pmu.md.
+    """
+
+    def __init__(self, config: PMUConfig):
+        self.geometry = Geometry(config)
+        super().__init__(config=config, program=pmu_layout(config), events=pmu_events(config),
+                         vector_inputs=config.vector_inputs, vector_outputs=config.vector_outputs,
+                         scalar_inputs=config.scalar_inputs, scalar_outputs=config.scalar_outputs)
+
+    def elaborate(self, platform):
+        m = Module()
+        config, program = self.config, self.program
+        write = WritePath(config)
+        reads = [ReadPath(config) for _ in range(config.vector_outputs)]
+        m.submodules.write = instantiate(platform, write)
+        m.d.comb += write.program.eq(program.write)
+        for index, read in enumerate(reads):
+            m.submodules[f"read{index}"] = instantiate(platform, read)
+            m.d.comb += read.program.eq(program[f"read{index}"])
+        engines = [write, *reads]
+        for engine in engines:
+            m.d.comb += [
+                engine.positions.eq(program.positions), engine.folds.eq(program.folds), engine.buffers.eq(program.buffers),
+                engine.buffer_stride.eq(program.buffer_stride), engine.start.eq(self.execute & engine.program.enable),
+            ]
+        m.submodules.arbiter = arbiter = BankArbiter(len(engines), config.banks)
+        for index, engine in enumerate(engines):
+            m.d.comb += [arbiter.wanted[index].eq(engine.banks), engine.grant.eq(arbiter.grant[index])]
+        m.d.comb += arbiter.valid.eq(Cat(engine.valid for engine in engines))
+        self._banks(m, platform, write, reads)
+        self._permissions(m, write, reads)
+        self._streams(m, write, reads)
+        m.d.comb += self.busy.eq(Cat(*((e.active, e.valid) for e in engines), *(~read.empty for read in reads)).any())
+        self._events(m, write, reads, arbiter.conflict)
+        return m
+
+    def _banks(self, m, platform, write, reads):
+        """Every bank hears the rows of the engine that was granted it."""
+        for number in range(self.config.banks):
+            bank = Bank(self.config)
+            m.submodules[f"bank{number}"] = instantiate(platform, bank)
+            rows = write.rows
+            used = [engine.valid & engine.grant & engine.banks[number] for engine in (write, *reads)]
+            for read, mine in zip(reads, used[1:], strict=True):
+                rows = Mux(mine, read.rows, rows)
+            m.d.comb += [bank.enable.eq(Cat(used).any()), bank.write.eq(used[0]), bank.rows.eq(rows),
+                         bank.mask.eq(write.masks[number]), bank.data.eq(write.data)]
+            m.d.comb += [read.q[number].eq(bank.q) for read in reads]
+
+    def _permissions(self, m, write, reads):
+        """Semaphores and tokens decide when an engine may go on."""
+        engines = [write, *reads]
+        m.submodules.semaphores = semaphores = Semaphores(len(reads), self.geometry.vector_bits + 1)
+        m.submodules.tokens = tokens = TokenCounters(len(engines), self.config.control_wires)
+        m.d.comb += [
+            semaphores.clear.eq(self.execute), semaphores.buffers.eq(self.program.buffers),
+            semaphores.synchronised.eq(Cat(read.program.enable & read.program.synchronised for read in reads)),
+            semaphores.claimed.eq(write.step_done), semaphores.written.eq(write.done),
+            semaphores.taken.eq(Cat(read.step_done for read in reads)),
+            semaphores.released.eq(Cat(read.done for read in reads)),
+            tokens.arrived.eq(self.control_in), self.control_out.eq(tokens.sent),
+        ]
+        for index, engine in enumerate(engines):
+            owns = semaphores.may_read[index - 1] if index else semaphores.may_write
+            m.d.comb += [
+                tokens.wait[index].eq(engine.program.wait_tokens & engine.fresh.replicate(self.config.control_wires)),
+                tokens.taken[index].eq(engine.step), tokens.send[index].eq(engine.program.send_tokens),
+                tokens.finished[index].eq(engine.done), engine.allowed.eq(owns & tokens.may_go[index]),
+            ]
+
+    def _streams(self, m, write, reads):
+        for outer, inner in zip([*self.vector_in, *self.scalar_in], [*write.vector_in, *write.scalar_in], strict=True):
+            m.d.comb += [inner.valid.eq(outer.valid), inner.p.eq(outer.p), outer.ready.eq(inner.ready)]
+        for index, read in enumerate(reads):
+            for outer, inner in ((self.vector_out[index], read.vector_out), (self.scalar_out[index], read.scalar_out)):
+                m.d.comb += [outer.valid.eq(inner.valid), outer.p.eq(inner.p), inner.ready.eq(outer.ready)]
+
+    def _events(self, m, write, reads, conflict):
+        m.d.comb += [
+            self.events.busy.eq(self.busy), self.events.starved.eq(write.starved),
+            self.events.back_pressured.eq(Cat(read.back_pressured for read in reads).any()),
+            self.events.packets_in.eq(write.step), self.events.bank_conflict.eq(conflict),
+            self.events.write_vectors.eq(write.wrote),
+        ]
+        m.d.comb += [self.events[f"read{index}_vectors"].eq(read.did_read) for index, read in enumerate(reads)]

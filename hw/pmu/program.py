@@ -1,0 +1,156 @@
+"""The typed program of a PMU: what a person or the compiler writes. No HDL is imported unless a program is packed.
+
+Addresses, strides and bases count *elements*: words, or 16-bit halves in a program with ``element=Element.HALF``.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from hw.config import PMUConfig
+
+from .geometry import BankMap, Geometry
+
+__all__ = ["Element", "Loop", "PMUProgram", "ProgramError", "Read", "Write", "argument", "vector_elements", "visited"]
+
+
+class ProgramError(ValueError):
+    """A program that the PMU cannot run as it is meant; the message names the field, its value and the limit."""
+
+
+class Element(enum.Enum):
+    """What an address counts."""
+
+    WORD = 1
+    HALF = 2
+
+
+@dataclass(frozen=True)
+class Loop:
+    """One level of a loop nest: ``bound`` iterations, the address moving by ``stride`` elements."""
+
+    bound: int
+    stride: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """What write and read engines share.
+
+    ``loops``: innermost first. ``base``: address of the first access in buffer 0. ``handover``: loops that make up one buffer
+    (None: all of them): the buffer is handed over when they have all ended. ``word``: each access is one word, not a vector.
+    ``wait_tokens``: control wires of which one token each is taken before a buffer is begun; ``send_tokens``: control wires
+    that pulse when a buffer is finished.
+    """
+
+    loops: tuple[Loop, ...]
+    base: int = 0
+    handover: int | None = None
+    word: bool = False
+    wait_tokens: tuple[int, ...] = ()
+    send_tokens: tuple[int, ...] = ()
+
+    @property
+    def buffer_loops(self) -> int:
+        return len(self.loops) if self.handover is None else self.handover
+
+    @property
+    def accesses(self) -> int:
+        """Accesses per buffer."""
+        return math.prod(loop.bound for loop in self.loops[:self.buffer_loops])
+
+    @property
+    def handovers(self) -> int:
+        """Buffers per execution."""
+        return math.prod(loop.bound for loop in self.loops[self.buffer_loops:])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Write(Engine):
+    """The write engine. It takes packets from ``vectors`` (numbers of vector inputs) or, word by word, from ``scalars``."""
+
+    vectors: tuple[int, ...] = ()
+    scalars: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Read(Engine):
+    """A read engine. ``synchronised``: waits for written buffers (else it reads what is there: a table).
+
+    ``scalar``: emits words to its scalar output. ``transposed``: a vector is one element of each of several rows of the striped
+    buffer (``pitch`` elements apart) instead of neighbours in one row.
+    """
+
+    synchronised: bool = True
+    scalar: bool = False
+    transposed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PMUProgram:
+    """One PMU's program.
+
+    ``buffers`` of ``buffer_stride`` elements each rotate between the write engine and the synchronised read engines.
+    ``bank_map``: which address bits select the bank (None: the lowest, a conventional interleaving).
+    ``pitch``: 0, a linear scratchpad; else a power of two: rows of ``pitch`` elements are striped diagonally over the lanes,
+    for transposed reads.
+    """
+
+    write: Write | None = None
+    reads: tuple[Read | None, ...] = ()
+    buffers: int = 1
+    buffer_stride: int = 0
+    bank_map: BankMap | None = None
+    element: Element = Element.WORD
+    pitch: int = 0
+
+    @property
+    def engines(self) -> dict[str, Engine]:
+        """The engines in use by their names in the program layout."""
+        named = {"write": self.write} | {f"read{index}": read for index, read in enumerate(self.reads)}
+        return {name: engine for name, engine in named.items() if engine is not None}
+
+    def halves(self, elements: int) -> int:
+        """An address or stride in the hardware's unit, half-words."""
+        return elements if self.element is Element.HALF else 2 * elements
+
+    def check(self, config: PMUConfig) -> None:
+        """Raises :class:`ProgramError` if the hardware cannot run this program."""
+        from .checks import check_program
+        check_program(self, config)
+
+    def pack(self, config: PMUConfig) -> int:
+        """The program's bits, checked; word w is ``packed >> 32 * w & 0xFFFFFFFF``."""
+        from .pack import pack_program
+        self.check(config)
+        return pack_program(self, config)
+
+
+def visited(loops: tuple[Loop, ...], base: int = 0) -> np.ndarray:
+    """Every address the loop nest visits, sorted, each once."""
+    addresses = np.array([base], dtype=np.int64)
+    for loop in loops:
+        steps = np.arange(loop.bound if loop.stride else min(loop.bound, 1), dtype=np.int64) * loop.stride
+        addresses = np.unique((addresses[:, None] + steps).ravel())
+    return addresses
+
+
+def argument(config: PMUConfig, path: str) -> tuple[int, int, int]:
+    """Where an argument lies: (word index, shift, width), for example ``argument(config, "read0.bounds[1]")``.
+
+    ``base``, ``strides`` and ``buffer_stride`` count half-words in the hardware: patch ``program.halves(value)``.
+    """
+    from hw.common.program import field_position
+
+    from .layout import pmu_layout
+    bit, width = field_position(pmu_layout(config), path)
+    return bit // 32, bit % 32, width
+
+
+def vector_elements(program: PMUProgram, config: PMUConfig) -> int:
+    """Elements of one vector."""
+    return Geometry(config).half_lanes // program.halves(1)
