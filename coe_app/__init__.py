@@ -1,0 +1,1 @@
+"""The digits Composition of Experts: data, training, serving and reports."""
