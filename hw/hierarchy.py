@@ -25,10 +25,10 @@ class VerilogPlatform:
         self._names: dict[tuple, str] = {}
 
     def module_name(self, component: wiring.Component) -> str:
-        """The Verilog module of ``component``: its class's name, and a hash when two differ in parameters only."""
+        """The Verilog module of ``component``: its ``verilog_name`` or class, and a hash when two differ in parameters only."""
         key = (type(component).__qualname__, component.identity)
         if key not in self._names:
-            name = _snake_case(type(component).__name__)
+            name = getattr(component, "verilog_name", _snake_case(type(component).__name__))
             if name in self._names.values():
                 name = f"{name}_{hashlib.sha256(repr(key).encode()).hexdigest()[:8]}"
             self._names[key] = name
