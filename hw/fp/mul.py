@@ -70,7 +70,7 @@ class FpMul(wiring.Component):
         m.d.sync += [
             product.eq(Cat(self.a[:23], a_normal) * Cat(self.b[:23], b_normal)),
             exponent.eq(Mux(special, 0x100, Mux((after < 0) | zero, 0, after))),
-            drop.eq(right[:6] | (right[6:] != 0).replicate(6)),
+            drop.eq(Mux(right > 63, 63, right)),
             sign.eq(self.a[31] ^ self.b[31]),
             invalid.eq((self.a[:31] > INFINITY) | (self.b[:31] > INFINITY) | (special & zero)),
         ]
@@ -91,7 +91,7 @@ class FpMul(wiring.Component):
         m.d.comb += [
             up.eq(normal[2] & (normal[:4] != 0b0100)),
             # The leading one of a normal result adds one to the exponent, and so does a carry out of the fraction.
-            magnitude.eq(Cat(normal[3:], Const(0, 8)) + Cat(Const(0, 23), (exponent + kept[26])[:9]) + up),
+            magnitude.eq((Cat(Const(0, 23), (exponent + kept[26])[:9]) + (normal[3:] + up))[:32]),
         ]
         m.d.sync += result.eq(Mux(invalid, CANONICAL_NAN, Cat(
             Mux(magnitude >= INFINITY, Const(INFINITY, 31), magnitude[:31]), sign)))
