@@ -66,7 +66,8 @@ class UnitShell(wiring.Component):
 
     def __init__(self, core: DataflowUnit, rdn: RDNConfig, *, groups: int, links: int):
         self.core, self.rdn, self.groups, self.links = core, rdn, groups, links
-        self.verilog_name = f"{type(core).__name__.lower()}_shell"
+        self.core_name = type(core).__name__.lower()
+        self.verilog_name = f"{self.core_name}_shell"
         self.identity = (type(core).__name__, core.identity, rdn, groups, links)
         self.program_layout = unit_program(core, rdn, links)
         self.event_names = event_names(core, links)

@@ -1,0 +1,49 @@
+"""The shell around a switch: its program and its counters."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from .common.event_counters import EventCounters, counter_select
+from .common.program import UNIT_BITS, ConfigRegister, ConfigWrite
+from .config import RDNConfig
+from .rdn.node import SwitchNode
+
+__all__ = ["SwitchShell"]
+
+
+class SwitchShell(wiring.Component):
+    """A :class:`SwitchNode` on the config network.
+
+    Members: ``unit_id``, ``write``, ``select``, ``value`` as of :class:`hw.shell.UnitShell`; all others are the node's own.
+    """
+
+    def __init__(self, rdn: RDNConfig):
+        self.identity = rdn
+        self.node = node = SwitchNode(rdn)
+        self.program_layout, self.event_names = node.program_layout, node.event_names
+        self._links = {name: member for name, member in node.signature.members.items() if name not in ("program", "events")}
+        super().__init__({
+            "unit_id": In(UNIT_BITS), "write": In(ConfigWrite()), "select": In(counter_select()), "value": Out(32), **self._links,
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.node = node = self.node
+        m.submodules.config = config = ConfigRegister(self.program_layout)
+        m.submodules.counters = counters = EventCounters(self.event_names)
+        connect(m, config.write, flipped(self.write))
+        m.d.comb += [
+            config.unit_id.eq(self.unit_id), counters.unit_id.eq(self.unit_id), counters.select.eq(self.select),
+            self.value.eq(counters.value), node.program.eq(config.program), counters.events.eq(node.events),
+        ]
+        for name, member in self._links.items():
+            for index in range(member.dimensions[0]):
+                outer, inner = getattr(self, name)[index], getattr(node, name)[index]
+                if member.is_signature:
+                    connect(m, flipped(outer), inner)
+                else:
+                    m.d.comb += inner.eq(outer) if member.flow is In else outer.eq(inner)
+        return m

@@ -1,0 +1,160 @@
+"""A tile: the grid of switches with a PCU or a PMU on each, and the AGCUs at its edges."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from .agcu.agcu import AGCU
+from .common.event_counters import counter_select
+from .common.packet import MemoryPort, fault_layout
+from .common.program import UNIT_BITS, ConfigWrite
+from .config import RDUConfig
+from .hierarchy import instantiate
+from .pcu.pcu import PCU
+from .pmu.pmu import PMU
+from .rdn.node import Port
+from .shell import UnitShell
+from .switch_shell import SwitchShell
+
+__all__ = ["Tile", "agcu_shell", "tile_fault_layout", "unit_names", "unit_shell"]
+
+
+def unit_shell(config: RDUConfig, row: int, column: int) -> UnitShell:
+    """The PCU or PMU at a grid point, in its shell."""
+    core = PCU(config.pcu) if config.is_pcu(row, column) else PMU(config.pmu)
+    return UnitShell(core, config.rdn, groups=config.groups, links=config.rdn.local_links)
+
+
+def agcu_shell(config: RDUConfig) -> UnitShell:
+    """An AGCU in its shell."""
+    return UnitShell(AGCU(config.agcu), config.rdn, groups=config.groups, links=1)
+
+
+def unit_names(config: RDUConfig) -> dict[str, int]:
+    """Every unit of a tile by name ("pcu(0,0)", "switch(0,0)", "agcu0") and its number on the config network."""
+    names = {f"switch({r},{c})": config.switch_id(r, c) for r, c in config.grid}
+    names |= {f"{'pcu' if config.is_pcu(r, c) else 'pmu'}({r},{c})": config.unit_id(r, c) for r, c in config.grid}
+    return names | {f"agcu{index}": config.agcu_id(index) for index in range(len(config.agcu_ports))}
+
+
+def tile_fault_layout() -> data.StructLayout:
+    """A fault and the number of the AGCU that found it."""
+    return data.StructLayout(dict(fault_layout().members) | {"unit": UNIT_BITS})
+
+
+class Tile(wiring.Component):
+    """All units of one tile and the wires between them.
+
+    Members
+    -------
+    ``write`` In(ConfigWrite), the config network; ``execute`` In, pulse per group; ``busy`` Out, bit g: a unit of group g
+    works (3 cycles after ``execute`` at the latest); ``select`` In and ``value`` Out: counter readout (2 cycles);
+    ``memory[i]`` Out(MemoryPort) of AGCU i; ``fault`` Out, the first AGCU's that has one; ``quiesce`` In and ``drained``
+    Out: AGCUs issue nothing more, none has a request outstanding.
+
+    Contract: ``write`` reaches a unit one cycle before an ``execute`` of the next cycle does; resetting the tile clears
+    every program, and is safe while ``drained``.
+    """
+
+    def __init__(self, config: RDUConfig):
+        self.config, self.identity = config, config
+        port = MemoryPort(beat_bytes=config.beat_bytes, tag_bits=config.agcu.tag_bits)
+        super().__init__({
+            "write": In(ConfigWrite()),
+            "execute": In(config.groups),
+            "busy": Out(config.groups),
+            "select": In(counter_select()),
+            "value": Out(32),
+            "memory": Out(port).array(len(config.agcu_ports)),
+            "fault": Out(tile_fault_layout()),
+            "quiesce": In(1),
+            "drained": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        switches = {point: SwitchShell(config.rdn) for point in config.grid}
+        units = {point: unit_shell(config, *point) for point in config.grid}
+        agcus = [agcu_shell(config) for _ in config.agcu_ports]
+        for (row, column), switch in switches.items():
+            m.submodules[f"switch_{row}_{column}"] = instantiate(platform, switch)
+            m.d.comb += switch.unit_id.eq(config.switch_id(row, column))
+        for (row, column), unit in units.items():
+            m.submodules[f"{unit.core_name}_{row}_{column}"] = instantiate(platform, unit)
+            m.d.comb += unit.unit_id.eq(config.unit_id(row, column))
+            self._attach(m, switches[row, column], unit)
+        for index, agcu in enumerate(agcus):
+            m.submodules[f"agcu_{index}"] = instantiate(platform, agcu)
+            m.d.comb += [agcu.unit_id.eq(config.agcu_id(index)), agcu.quiesce.eq(self.quiesce)]
+            connect(m, agcu.memory, flipped(self.memory[index]))
+        self._mesh(m, switches)
+        self._edges(m, switches, agcus)
+        self._launch(m, [*units.values(), *agcus], [*switches.values()])
+        self._faults(m, agcus)
+        return m
+
+    def _attach(self, m: Module, switch: SwitchShell, unit: UnitShell) -> None:
+        """A PCU or PMU to the local ports of its switch."""
+        for link in range(self.config.rdn.local_links):
+            connect(m, switch.vector_out[Port.LOCAL0 + link], unit.vector_in[link])
+            connect(m, unit.vector_out[link], switch.vector_in[Port.LOCAL0 + link])
+        connect(m, switch.scalar_out[Port.LOCAL0], unit.scalar_in)
+        connect(m, unit.scalar_out, switch.scalar_in[Port.LOCAL0])
+        m.d.comb += [unit.control_in.eq(switch.control_out[Port.LOCAL0]), switch.control_in[Port.LOCAL0].eq(unit.control_out)]
+
+    def _mesh(self, m: Module, switches: dict) -> None:
+        """Neighbouring switches, both ways; the links that leave the grid stay idle."""
+        for (row, column), switch in switches.items():
+            for there, out, back in (((row, column + 1), Port.EAST, Port.WEST), ((row + 1, column), Port.SOUTH, Port.NORTH)):
+                if there not in switches:
+                    continue
+                neighbour = switches[there]
+                for fabric_out, fabric_in in (("vector_out", "vector_in"), ("scalar_out", "scalar_in")):
+                    connect(m, getattr(switch, fabric_out)[out], getattr(neighbour, fabric_in)[back])
+                    connect(m, getattr(neighbour, fabric_out)[back], getattr(switch, fabric_in)[out])
+                m.d.comb += [neighbour.control_in[back].eq(switch.control_out[out]),
+                             switch.control_in[out].eq(neighbour.control_out[back])]
+
+    def _edges(self, m: Module, switches: dict, agcus: list) -> None:
+        """AGCUs to the outer ports of the first and the last column."""
+        for (row, edge), agcu in zip(self.config.agcu_ports, agcus, strict=True):
+            column, port = (0, Port.WEST) if edge == "west" else (self.config.columns - 1, Port.EAST)
+            switch = switches[row, column]
+            connect(m, switch.vector_out[port], agcu.vector_in[0])
+            connect(m, agcu.vector_out[0], switch.vector_in[port])
+            connect(m, switch.scalar_out[port], agcu.scalar_in)
+            connect(m, agcu.scalar_out, switch.scalar_in[port])
+            m.d.comb += [agcu.control_in.eq(switch.control_out[port]), switch.control_in[port].eq(agcu.control_out)]
+
+    def _launch(self, m: Module, units: list, switches: list) -> None:
+        """The config network, execute, busy and the counter readout, a register on each way."""
+        write, execute = ConfigWrite().create(), Signal(self.config.groups)
+        m.d.sync += [write.valid.eq(self.write.valid), write.unit.eq(self.write.unit), write.word.eq(self.write.word),
+                     write.data.eq(self.write.data), execute.eq(self.execute)]
+        for unit in [*units, *switches]:
+            m.d.comb += [unit.write.valid.eq(write.valid), unit.write.unit.eq(write.unit), unit.write.word.eq(write.word),
+                         unit.write.data.eq(write.data), unit.select.eq(self.select)]
+        for unit in units:
+            m.d.comb += unit.execute.eq(execute)
+        m.d.sync += [
+            self.busy.eq(_any(unit.busy for unit in units)),
+            self.value.eq(_any(unit.value for unit in [*units, *switches])),
+        ]
+
+    def _faults(self, m: Module, agcus: list) -> None:
+        for index, agcu in reversed(list(enumerate(agcus))):
+            with m.If(agcu.fault.valid):
+                m.d.comb += [getattr(self.fault, name).eq(getattr(agcu.fault, name)) for name in fault_layout().members]
+                m.d.comb += self.fault.unit.eq(self.config.agcu_id(index))
+        m.d.comb += self.drained.eq(Cat(agcu.drained for agcu in agcus).all())
+
+
+def _any(values):
+    """Bitwise OR of equally wide values."""
+    total, *rest = values
+    for value in rest:
+        total = total | value
+    return total
