@@ -18,9 +18,13 @@ __all__ = ["VerilogPlatform", "instantiate", "to_verilog"]
 
 
 class VerilogPlatform:
-    """The platform of a conversion to Verilog; collects the modules that instances refer to, by name."""
+    """The platform of a conversion to Verilog; collects the modules that instances refer to, by name.
 
-    def __init__(self):
+    ``synthesis``: memories take the form that is built (single-ported SRAMs), not the equal one that simulates faster.
+    """
+
+    def __init__(self, synthesis: bool = False):
+        self.synthesis = synthesis
         self.modules: dict[str, str] = {}
         self._names: dict[tuple, str] = {}
 
@@ -55,9 +59,10 @@ def instantiate(platform, component: wiring.Component):
     return Instance(name, **ports)
 
 
-def to_verilog(component: wiring.Component, name: str | None = None) -> str:
-    """The whole design under ``component`` as Verilog text, each distinct module once."""
-    platform = VerilogPlatform()
+def to_verilog(component: wiring.Component, name: str | None = None, *, synthesis: bool = False) -> str:
+    """The whole design under ``component`` as Verilog text, each distinct module once. ``synthesis``: for building a chip, see
+    :class:`VerilogPlatform`."""
+    platform = VerilogPlatform(synthesis)
     top = verilog.convert(component, name=name or _snake_case(type(component).__name__), platform=platform, emit_src=False)
     # Amaranth's temporaries are called \$1 or \$auto$...: renamed, tools leave them out of traces and GTKWave reads the file.
     text = "\n".join([*platform.modules.values(), top])

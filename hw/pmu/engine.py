@@ -10,6 +10,7 @@ from hw.config import PMUConfig
 from .bank_map import split_vector
 from .geometry import Geometry
 from .layout import engine_layout
+from .storage import access_port
 
 __all__ = ["AddressEngine", "request_layout"]
 
@@ -17,13 +18,13 @@ __all__ = ["AddressEngine", "request_layout"]
 def request_layout(config: PMUConfig) -> data.StructLayout:
     """One access to the banks.
 
-    ``banks``: those it needs (one; two for an unaligned vector); ``bank``, ``bank_next``: their numbers; ``rows``: the row of
-    each half-lane; ``straddles``: half-lanes below ``turn`` lie in ``bank_next``; ``turn``, ``rotate``: see align.py;
-    ``word``: one word, at half-lane ``turn``; ``done``: the last access of a buffer.
+    ``banks``: those it needs (one; two for an unaligned vector); ``bank``, ``row``: where it begins; ``bank_next``,
+    ``row_next``: where the next vector is, of which it takes the half-lanes below ``turn`` if it ``straddles``;
+    ``turn``, ``rotate``: see align.py; ``word``: one word, at half-lane ``turn``; ``done``: the last access of a buffer.
     """
     g = Geometry(config)
     return data.StructLayout({
-        "banks": config.banks, "bank": g.bank_bits, "bank_next": g.bank_bits, "rows": g.half_lanes * g.row_bits,
+        "banks": config.banks, "bank": g.bank_bits, "row": g.row_bits, "bank_next": g.bank_bits, "row_next": g.row_bits,
         "straddles": 1, "turn": g.lane_bits, "rotate": 1, "word": 1, "done": 1,
     })
 
@@ -37,7 +38,8 @@ class AddressEngine(wiring.Component):
       ``rotating`` In, the address moves on by ``buffer_stride`` with every buffer;
       ``start`` In, begin; ``active`` Out, there are accesses to make; ``fresh`` Out, the next one is the first of a buffer;
       ``go`` In, an access may be made now (data or room is there); ``step`` Out, it is made; ``step_done`` Out, and it is the
-      last of its buffer; ``valid``, ``request`` Out, the access at the arbiter; ``grant`` In, it is performed in this cycle.
+      last of its buffer; ``valid``, ``request`` Out, the access at the arbiter; ``grant`` In, it is performed in this cycle; ``port`` Out, the
+      access at the storage.
     Contract: one access a cycle while ``go`` and ``grant``; ``step`` to ``valid`` takes one cycle; ``request`` is registered
     and stable until granted.
     """
@@ -56,7 +58,7 @@ class AddressEngine(wiring.Component):
             "folds": In(data.ArrayLayout(unsigned(16), g.bank_bits)),
             "buffers": In(g.vector_bits + 1), "buffer_stride": In(g.address_bits), "rotating": In(1),
             "start": In(1), "active": Out(1), "fresh": Out(1), "go": In(1), "step": Out(1), "step_done": Out(1),
-            "valid": Out(1), "request": Out(request_layout(config)), "grant": In(1),
+            "valid": Out(1), "request": Out(request_layout(config)), "port": Out(access_port(config)), "grant": In(1),
         }
 
     def elaborate(self, platform):
@@ -68,6 +70,7 @@ class AddressEngine(wiring.Component):
             self.step.eq(self.active & self.go & (~self.valid | self.grant)),
             self.step_done.eq(self.step & done),
         ]
+        self._drive(m)
         with m.If(self.step):
             m.d.sync += [self.request.eq(following), self.fresh.eq(done)]
         with m.If(self.start):
@@ -102,35 +105,42 @@ class AddressEngine(wiring.Component):
         g, access = self.geometry, self.program.access
         following = Signal(request_layout(self.config))
         first_lane, vector = address[:g.lane_bits], address[g.lane_bits:]
-        stripe = Signal(g.lane_bits)
-        bank, row = split_vector(m, vector, self.positions, self.folds, g, "here")
-        m.d.comb += [
-            stripe.eq((address >> access.stripe_shift) & access.stripe_mask),
-            following.bank.eq(bank), following.banks.eq(1 << bank), following.rows.eq(row.replicate(g.half_lanes)),
-            following.word.eq(access.word), following.turn.eq(first_lane ^ stripe),
-        ]
-        with m.If(access.column):
-            m.d.comb += following.rows.eq(self._column(row, first_lane, access.spread))
-        with m.If(access.unaligned & first_lane.any()):
-            bank_next, row_next = split_vector(m, (vector + 1)[:g.vector_bits], self.positions, self.folds, g, "next")
+        with m.If(self.active):       # an idle engine costs the simulator nothing
+            bank, row = split_vector(m, vector, self.positions, self.folds, g, "here")
             m.d.comb += [
-                following.turn.eq(first_lane), following.rotate.eq(1), following.straddles.eq(1),
-                following.bank_next.eq(bank_next), following.banks.eq((1 << bank) | (1 << bank_next)),
-                following.rows.eq(Cat(Mux(lane < first_lane, row_next, row) for lane in range(g.half_lanes))),
+                following.bank.eq(bank), following.row.eq(row), following.banks.eq(1 << bank), following.word.eq(access.word),
+                following.turn.eq(first_lane ^ ((address >> access.stripe_shift) & access.stripe_mask)),
             ]
+            with m.If(access.column):
+                for bit in range(g.lane_bits):
+                    row = row ^ (access.spread[bit][:g.row_bits] & first_lane[bit].replicate(g.row_bits))
+                m.d.comb += following.row.eq(row)
+            with m.If(access.unaligned & first_lane.any()):
+                bank_next, row_next = split_vector(m, (vector + 1)[:g.vector_bits], self.positions, self.folds, g, "next")
+                m.d.comb += [
+                    following.turn.eq(first_lane), following.rotate.eq(1), following.straddles.eq(1),
+                    following.bank_next.eq(bank_next), following.row_next.eq(row_next),
+                    following.banks.eq((1 << bank) | (1 << bank_next)),
+                ]
         return following
 
-    def _column(self, row, first_lane, spread):
-        """Half-lane p holds the element whose row number differs from ``first_lane`` as p does: the map is linear in XOR."""
-        g = self.geometry
-        base = row
-        for bit in range(g.lane_bits):
-            base = base ^ (spread[bit][:g.row_bits] & first_lane[bit].replicate(g.row_bits))
-        rows = []
-        for lane in range(g.half_lanes):
-            here = base
-            for bit in range(g.lane_bits):
-                if lane >> bit & 1:
-                    here = here ^ spread[bit][:g.row_bits]
-            rows.append(here)
-        return Cat(rows)
+    def _drive(self, m):
+        """The request at the storage, with the row of each half-lane."""
+        g, request, port = self.geometry, self.request, self.port
+        m.d.comb += port.enable.eq(self.valid & self.grant)
+        with m.If(self.valid):
+            m.d.comb += [port[name].eq(request[name]) for name in ("bank", "bank_next", "straddles", "turn")]
+            m.d.comb += port.rows.eq(request.row.replicate(g.half_lanes))
+            with m.If(self.program.access.column):
+                m.d.comb += port.rows.eq(Cat(self._column_row(lane) for lane in range(g.half_lanes)))
+            with m.If(request.straddles):
+                m.d.comb += port.rows.eq(Cat(Mux(lane < request.turn, request.row_next, request.row)
+                                             for lane in range(g.half_lanes)))
+
+    def _column_row(self, lane):
+        """The bank map is linear in XOR, so a half-lane's row differs from that of half-lane 0 by its number's bits alone."""
+        row = self.request.row
+        for bit in range(self.geometry.lane_bits):
+            if lane >> bit & 1:
+                row = row ^ self.program.access.spread[bit][:self.geometry.row_bits]
+        return row

@@ -11,7 +11,7 @@ from .geometry import Geometry
 from .layout import pmu_layout
 from .read_path import ReadPath
 from .semaphores import Semaphores
-from .storage import Bank
+from .storage import storage
 from .tokens import TokenCounters
 from .write_path import WritePath
 
@@ -64,25 +64,19 @@ class PMU(DataflowUnit):
         for index, engine in enumerate(engines):
             m.d.comb += [arbiter.wanted[index].eq(engine.banks), engine.grant.eq(arbiter.grant[index])]
         m.d.comb += arbiter.valid.eq(Cat(engine.valid for engine in engines))
-        self._banks(m, platform, write, reads)
+        self._storage(m, platform, write, reads)
         self._permissions(m, write, reads)
         self._streams(m, write, reads)
         m.d.comb += self.busy.eq(Cat(*((e.active, e.valid) for e in engines), *(~read.empty for read in reads)).any())
         self._events(m, write, reads, arbiter.conflict)
         return m
 
-    def _banks(self, m, platform, write, reads):
-        """Every bank hears the rows of the engine that was granted it."""
-        for number in range(self.config.banks):
-            bank = Bank(self.config)
-            m.submodules[f"bank{number}"] = instantiate(platform, bank)
-            rows = write.rows
-            used = [engine.valid & engine.grant & engine.banks[number] for engine in (write, *reads)]
-            for read, mine in zip(reads, used[1:], strict=True):
-                rows = Mux(mine, read.rows, rows)
-            m.d.comb += [bank.enable.eq(Cat(used).any()), bank.write.eq(used[0]), bank.rows.eq(rows),
-                         bank.mask.eq(write.masks[number]), bank.data.eq(write.data)]
-            m.d.comb += [read.q[number].eq(bank.q) for read in reads]
+    def _storage(self, m, platform, write, reads):
+        memory = storage(self.config, platform)
+        m.submodules.storage = instantiate(platform, memory)
+        m.d.comb += [memory.write.eq(write.port), memory.mask.eq(write.mask), memory.data.eq(write.data)]
+        for index, read in enumerate(reads):
+            m.d.comb += [memory.read[index].eq(read.port), read.q.eq(memory.q[index])]
 
     def _permissions(self, m, write, reads):
         """Semaphores and tokens decide when an engine may go on."""

@@ -22,7 +22,7 @@ FIFO_DEPTH = 4      # issue, SRAM, FIFO, returned room: four vectors in flight s
 class ReadPath(wiring.Component):
     """Reads what the address engine points at and emits vectors, or word 0 of each to the scalar output.
 
-    Members: as :class:`hw.pmu.write_path.WritePath`, and ``q[b]`` In, the output of bank b; ``vector_out``, ``scalar_out`` Out;
+    Members: as :class:`hw.pmu.write_path.WritePath`, and ``q`` In, what the storage read in the last cycle; ``vector_out``, ``scalar_out`` Out;
     ``did_read``, ``done`` Out, a read was performed (the last of its buffer); ``back_pressured`` Out, no room in the FIFO;
     ``empty`` Out, everything was handed over.
     Contract: one vector or word a cycle; a granted read is in the output stream two cycles later.
@@ -33,10 +33,10 @@ class ReadPath(wiring.Component):
         self.geometry = g = Geometry(config)
         ports = AddressEngine.ports(config, read_fields(config))
         shared = {name: ports[name] for name in ("program", "positions", "folds", "buffers", "buffer_stride", "start", "active",
-                                                 "fresh", "step", "valid", "step_done")}
+                                                 "fresh", "step", "valid", "step_done", "port")}
         super().__init__(shared | {
-            "allowed": In(1), "banks": Out(config.banks), "grant": In(1), "rows": Out(g.half_lanes * g.row_bits),
-            "q": In(16 * g.half_lanes).array(config.banks),
+            "allowed": In(1), "banks": Out(config.banks), "grant": In(1),
+            "q": In(16 * g.half_lanes),
             "vector_out": Out(stream.Signature(vector_data(config.lanes))), "scalar_out": Out(stream.Signature(32)),
             "did_read": Out(1), "done": Out(1), "back_pressured": Out(1), "empty": Out(1),
         })
@@ -51,7 +51,7 @@ class ReadPath(wiring.Component):
             m.d.comb += getattr(self, name).eq(getattr(engine, name))
         request = engine.request
         m.d.comb += [
-            engine.rotating.eq(self.program.synchronised), self.banks.eq(request.banks), self.rows.eq(request.rows),
+            engine.rotating.eq(self.program.synchronised), self.banks.eq(request.banks), self.port.eq(engine.port),
             self.did_read.eq(self.grant & self.valid), self.done.eq(self.did_read & request.done),
         ]
         arrived = Signal()
@@ -72,27 +72,14 @@ class ReadPath(wiring.Component):
         return m
 
     def _align(self, m, request, arrived):
-        """The banks' outputs one cycle after the grant, in the order of the vector."""
+        """The storage's output in the order of the vector."""
         g = self.geometry
-        access = Signal.like(request)
+        turn, rotate = Signal(g.lane_bits), Signal()
+        vector = Signal(16 * g.half_lanes)
         with m.If(self.did_read):
-            m.d.sync += [access[name].eq(request[name]) for name in ("bank", "bank_next", "straddles", "turn", "rotate")]
-        here, merged, vector = (Signal(16 * g.half_lanes, name=name) for name in ("here", "merged", "vector"))
+            m.d.sync += [turn.eq(request.turn), rotate.eq(request.rotate)]
         with m.If(arrived):
-            with m.Switch(access.bank):
-                for bank in range(self.config.banks):
-                    with m.Case(bank):
-                        m.d.comb += here.eq(self.q[bank])
-            m.d.comb += merged.eq(here)
-            with m.If(access.straddles):
-                beyond = Signal(16 * g.half_lanes)
-                with m.Switch(access.bank_next):
-                    for bank in range(self.config.banks):
-                        with m.Case(bank):
-                            m.d.comb += beyond.eq(self.q[bank])
-                m.d.comb += merged.eq(Cat(Mux(lane < access.turn, beyond.word_select(lane, 16), here.word_select(lane, 16))
-                                          for lane in range(g.half_lanes)))
-            m.d.comb += vector.eq(aligned(m, merged, turn=access.turn, rotate=access.rotate, back=False, name="to_vector"))
+            m.d.comb += vector.eq(aligned(m, self.q, turn=turn, rotate=rotate, back=False, name="to_vector"))
         return vector
 
     def _fifo(self, m, arrived, vector):

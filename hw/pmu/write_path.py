@@ -1,6 +1,6 @@
 """The write engine: packets in, one bank write at a time out."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -21,7 +21,7 @@ class WritePath(wiring.Component):
 
     Members: ``engine`` the ports of the address engine that the core drives; ``vector_in``, ``scalar_in`` In streams;
     ``allowed`` In, the present buffer may be written; ``valid``, ``banks`` Out, to the arbiter, ``grant`` In;
-    ``rows``, ``data`` Out, to all banks; ``masks[b]`` Out, half-lanes that bank b writes;
+    ``port``, ``mask``, ``data`` Out, to the storage;
       ``step_done`` Out, the last write of a buffer was issued;
     ``wrote``, ``done`` Out, a write was performed (the last of its buffer); ``active`` Out, not finished;
     ``starved`` Out, waits for a packet.
@@ -33,13 +33,13 @@ class WritePath(wiring.Component):
         self.geometry = g = Geometry(config)
         ports = AddressEngine.ports(config, write_fields(config))
         shared = {name: ports[name] for name in
-                  ("program", "positions", "folds", "buffers", "buffer_stride", "start", "active", "fresh", "valid", "step_done")}
+                  ("program", "positions", "folds", "buffers", "buffer_stride", "start", "active", "fresh", "valid",
+                   "step_done", "port")}
         super().__init__(shared | {
             "vector_in": In(stream.Signature(vector_packet(config.lanes, config.sequence_bits))).array(config.vector_inputs),
             "scalar_in": In(stream.Signature(scalar_packet(config.sequence_bits))).array(config.scalar_inputs),
             "allowed": In(1), "banks": Out(config.banks), "grant": In(1), "step": Out(1),
-            "rows": Out(g.half_lanes * g.row_bits), "masks": Out(g.half_lanes).array(config.banks),
-            "data": Out(16 * g.half_lanes),
+            "mask": Out(g.half_lanes), "data": Out(16 * g.half_lanes),
             "wrote": Out(1), "done": Out(1), "starved": Out(1),
         })
 
@@ -58,7 +58,8 @@ class WritePath(wiring.Component):
         m.d.comb += [
             engine.rotating.eq(1), engine.go.eq(self.allowed & available),
             self.starved.eq(engine.active & self.allowed & ~available),
-            self.banks.eq(request.banks), self.rows.eq(request.rows),
+            self.banks.eq(request.banks), self.port.eq(engine.port),
+            self.mask.eq(Mux(request.word, 0b11 << (request.turn & ((1 << g.lane_bits) - 2)), -1)),
             self.wrote.eq(self.grant & self.valid), self.done.eq(self.wrote & request.done),
             self.data.eq(physical),
         ]
@@ -68,20 +69,7 @@ class WritePath(wiring.Component):
             m.d.comb += physical.eq(held[:32].replicate(self.config.lanes))
         with m.Elif(self.valid):
             m.d.comb += physical.eq(aligned(m, held, turn=request.turn, rotate=request.rotate, back=True, name="to_memory"))
-        self._masks(m, request)
         return m
-
-    def _masks(self, m, request):
-        """Which half-lanes each bank writes: all, one word, or its share of an unaligned vector."""
-        mask, beyond = Signal(self.geometry.half_lanes, init=-1), Signal(self.geometry.half_lanes)
-        with m.If(request.word):
-            m.d.comb += mask.eq(0b11 << (request.turn & ((1 << self.geometry.lane_bits) - 2)))
-        for bank, bank_mask in enumerate(self.masks):
-            m.d.comb += bank_mask.eq(mask)
-            with m.If(request.straddles):
-                m.d.comb += bank_mask.eq((beyond & (request.bank_next == bank).replicate(len(mask)))
-                                         | (~beyond & (request.bank == bank).replicate(len(mask))))
-        m.d.comb += beyond.eq((1 << request.turn) - 1)
 
     def _input(self, m):
         """(valid, payload as a vector) of the lowest enabled input that has a packet; its ``ready`` is ``step``."""
