@@ -1,0 +1,110 @@
+"""The top-level network: memory requesters on one side, memory channels on the other."""
+
+from amaranth.hdl import Cat, Module
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.common.packet import MemoryPort, Status, memory_response
+from hw.config import RDUConfig
+from hw.hierarchy import instantiate
+
+from .channel import Merge
+from .interleave import DEFAULT_INTERLEAVE, interleave_layout
+from .port import ChannelPort, channel_response, channel_tag_bits, requester_count
+from .requester import RequestPort, routed_request
+
+__all__ = ["TLN"]
+
+
+class TLN(wiring.Component):
+    """Joins the memory requesters of a socket to its memory channels.
+
+    Members
+    -------
+    ``requesters[r]`` In(MemoryPort): AGCU 0..n-1, the launcher, the host window.
+    ``hbm[c]``, ``ddr[c]`` Out(ChannelPort): the channels of each tier (attribute ``channels``: all of them in this order).
+    ``interleave`` In(:func:`interleave_layout`), how each tier is spread over its channels; left unconnected: one beat per channel,
+    hashed. It may change only while no request is under way.
+    ``events`` Out: bit vectors over the channels: ``requests`` (one was handed over), ``stalls`` (one waits for the controller).
+
+    Contract
+    --------
+    One request and one response per requester and cycle, one of each per channel and cycle. Request: 2 cycles from a requester to its
+    channel; response: 1 cycle. Requests of one requester to one channel stay in order; a request whose channel is full holds up those
+    behind it. Each channel serves its requesters round robin, each requester its channels: nobody waits for more than one turn of
+    everybody else. Every request is answered: an address outside the memory, or a tier without memory here, with DECODE_ERROR and
+    no effect. ``ready`` of a requester's request and all payloads are registers.
+    """
+
+    def __init__(self, config: RDUConfig):
+        self.config = self.identity = config
+        memory = MemoryPort(beat_bytes=config.beat_bytes, tag_bits=config.agcu.tag_bits)
+        count = config.hbm.channels + config.ddr.channels
+        super().__init__({
+            "requesters": In(memory).array(requester_count(config)),
+            "hbm": Out(ChannelPort.of(config, config.hbm)).array(config.hbm.channels),
+            "ddr": Out(ChannelPort.of(config, config.ddr)).array(config.ddr.channels),
+            "interleave": In(interleave_layout(), init=DEFAULT_INTERLEAVE),
+            "events": Out(data.StructLayout({"requests": count, "stalls": count})),
+        })
+
+    @property
+    def channels(self) -> list:
+        return [*self.hbm, *self.ddr]
+
+    def elaborate(self, platform):
+        m = Module()
+        ports = [RequestPort(self.config) for _ in self.requesters]
+        for number, (port, requester) in enumerate(zip(ports, self.requesters)):
+            m.submodules[f"port_{number}"] = instantiate(platform, port)
+            m.d.comb += [
+                port.source.eq(number), port.interleave.eq(self.interleave), port.i.payload.eq(requester.request.payload),
+                port.i.valid.eq(requester.request.valid), requester.request.ready.eq(port.i.ready),
+            ]
+        answers = self._requests(m, platform, ports)
+        self._responses(m, platform, answers)
+        return m
+
+    def _requests(self, m, platform, ports) -> list:
+        """Ports to channels. Returns the response streams of all channels and of the one that answers decode errors."""
+        takes = []
+        streams = [channel.request for channel in self.channels]
+        errors = stream.Signature(routed_request(self.config)).create(path=("errors",))
+        for number, channel in enumerate([*streams, errors]):
+            merge = Merge(routed_request(self.config), len(ports))
+            m.submodules[f"channel_{number}"] = instantiate(platform, merge)
+            m.d.comb += [merge.wants.eq(Cat(port.target[number] for port in ports)),
+                         channel.valid.eq(merge.o.valid), merge.o.ready.eq(channel.ready)]
+            m.d.comb += [merge.payloads[index].eq(port.request) for index, port in enumerate(ports)]
+            m.d.comb += [channel.payload[name].eq(merge.o.payload[name]) for name in routed_request(self.config).members]
+            takes.append(merge.taken)
+        m.d.comb += [port.take.eq(Cat(taken[index] for taken in takes).any()) for index, port in enumerate(ports)]
+        valid, ready = Cat(channel.valid for channel in streams), Cat(channel.ready for channel in streams)
+        m.d.comb += [self.events.requests.eq(valid & ready), self.events.stalls.eq(valid & ~ready)]
+        return [*(channel.response for channel in self.channels), self._refuse(m, errors)]
+
+    def _refuse(self, m, errors):
+        """The answers to requests that no channel takes."""
+        answers = stream.Signature(channel_response(beat_bytes=self.config.beat_bytes, tag_bits=channel_tag_bits(self.config)))
+        refusals = answers.create(path=("refusals",))
+        m.d.comb += [
+            refusals.valid.eq(errors.valid), errors.ready.eq(refusals.ready), refusals.payload.tag.eq(errors.payload.tag),
+            refusals.payload.write.eq(errors.payload.write), refusals.payload.status.eq(Status.DECODE_ERROR),
+        ]
+        return refusals
+
+    def _responses(self, m, platform, answers) -> None:
+        """``answers`` of the channels to the requesters that their tags name."""
+        tag_bits = self.config.agcu.tag_bits
+        layout = memory_response(self.config.beat_bytes, tag_bits)
+        takes = []
+        for number, requester in enumerate(self.requesters):
+            merge = Merge(layout, len(answers))
+            m.submodules[f"requester_{number}"] = instantiate(platform, merge)
+            wants = Cat(answer.valid & (answer.payload.tag[tag_bits:] == number) for answer in answers)
+            m.d.comb += [merge.wants.eq(wants), requester.response.valid.eq(merge.o.valid), merge.o.ready.eq(requester.response.ready),
+                         requester.response.payload.eq(merge.o.payload)]
+            for index, answer in enumerate(answers):
+                m.d.comb += [merge.payloads[index][name].eq(answer.payload[name]) for name in layout.members]
+            takes.append(merge.taken)
+        m.d.comb += [answer.ready.eq(Cat(taken[index] for taken in takes).any()) for index, answer in enumerate(answers)]
