@@ -1,0 +1,1 @@
+"""The driver: devices, kernels, memory and the expert cache. Imports no simulator."""

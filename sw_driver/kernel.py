@@ -1,0 +1,143 @@
+"""Kernels as loadable images: the programs of all units of a tile, and the arguments that can be replaced."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from hw.config import RDUConfig
+
+__all__ = ["Argument", "Kernel", "KernelError", "encode_image"]
+
+MAGIC = b"RDU\x01"
+LONGEST_RECORD = 255
+_HEADER = struct.Struct("<4sI32s")         # magic, bytes of the body, SHA-256 of the body
+
+
+class KernelError(ValueError):
+    """A kernel image that is damaged, was made for another device, or an argument that it does not have."""
+
+
+@dataclass(frozen=True)
+class Argument:
+    """Bits [bit + width - 1 : bit] of program word ``word`` of unit ``unit``."""
+
+    unit: int
+    word: int
+    bit: int
+    width: int
+
+
+def encode_image(programs: dict[int, dict[int, int]]) -> np.ndarray:
+    """The words of a Program Load: records {unit:14, word:10, count:8} with ``count`` data words, ended by a zero count."""
+    words: list[int] = []
+    for unit in sorted(programs):
+        pending = sorted(programs[unit].items())
+        while pending:
+            first = pending[0][0]
+            run = [value for offset, (word, value) in enumerate(pending[:LONGEST_RECORD]) if word == first + offset]
+            words += [unit << 18 | first << 8 | len(run), *run]
+            pending = pending[len(run):]
+    return np.array([*words, 0], dtype=np.uint32)
+
+
+@dataclass
+class Kernel:
+    """One kernel.
+
+    Attributes
+    ----------
+    name: for people.
+    config_digest: :attr:`RDUConfig.digest` of the device that it was made for.
+    group: launch group of all its units.
+    programs: unit number -> {word index: 32-bit value}, complete for every unit that the kernel uses.
+    arguments: by name; one name may stand for several places (a bound that two units share).
+    symbols: what else the maker wants to keep (JSON values).
+    """
+
+    name: str
+    config_digest: int
+    group: int
+    programs: dict[int, dict[int, int]]
+    arguments: dict[str, tuple[Argument, ...]] = field(default_factory=dict)
+    symbols: dict = field(default_factory=dict)
+
+    def image(self) -> np.ndarray:
+        """Words of the Program Load, uint32 [n]."""
+        return encode_image(self.programs)
+
+    def argument_words(self, **values: int) -> list[tuple[int, int, int]]:
+        """(unit, word, new value) for each word that changes when these arguments are set; they are set in ``programs``.
+
+        Raises :class:`KernelError` for a name that the kernel does not have or a value that does not fit.
+        """
+        changed: dict[tuple[int, int], int] = {}
+        for name, value in values.items():
+            if name not in self.arguments:
+                raise KernelError(f"kernel {self.name!r} has no argument {name!r}; it has: {', '.join(sorted(self.arguments))}")
+            for place in self.arguments[name]:
+                if not 0 <= value < 1 << place.width:
+                    raise KernelError(f"kernel {self.name!r}: {name}={value} does not fit in {place.width} bits")
+                key = (place.unit, place.word)
+                before = changed.get(key, self.programs[place.unit][place.word])
+                changed[key] = before & ~(((1 << place.width) - 1) << place.bit) | value << place.bit
+        changed = {key: value for key, value in changed.items() if self.programs[key[0]][key[1]] != value}
+        for (unit, word), value in changed.items():
+            self.programs[unit][word] = value
+        return [(unit, word, value) for (unit, word), value in changed.items()]
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the ``.rdu`` file; an existing file is replaced only when the new one is complete."""
+        about = {"name": self.name, "config_digest": self.config_digest, "group": self.group, "symbols": self.symbols,
+                 "arguments": {name: [[a.unit, a.word, a.bit, a.width] for a in places] for name, places in self.arguments.items()}}
+        text = json.dumps(about, sort_keys=True).encode()
+        body = struct.pack("<I", len(text)) + text + self.image().tobytes()
+        path = Path(path)
+        partial = path.with_name(path.name + ".partial")
+        partial.write_bytes(_HEADER.pack(MAGIC, len(body), hashlib.sha256(body).digest()) + body)
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike, config: RDUConfig | None = None) -> Kernel:
+        """Reads a ``.rdu`` file. Raises :class:`KernelError` if it is damaged or was not made for ``config``."""
+        blob = Path(path).read_bytes()
+        if len(blob) < _HEADER.size or blob[:3] != MAGIC[:3]:
+            raise KernelError(f"{path} is not a kernel image (.rdu)")
+        magic, length, digest = _HEADER.unpack_from(blob)
+        body = blob[_HEADER.size:]
+        if magic != MAGIC:
+            raise KernelError(f"{path} has format version {magic[3]}; this driver reads version {MAGIC[3]}: build the kernel again")
+        if len(body) != length or hashlib.sha256(body).digest() != digest:
+            raise KernelError(f"{path} is damaged (length or SHA-256 differ from its header): build the kernel again")
+        size, = struct.unpack_from("<I", body)
+        about = json.loads(body[4:4 + size])
+        kernel = cls(name=about["name"], config_digest=about["config_digest"], group=about["group"], symbols=about["symbols"],
+                     programs=_decode_image(np.frombuffer(body[4 + size:], dtype=np.uint32)),
+                     arguments={name: tuple(Argument(*a) for a in places) for name, places in about["arguments"].items()})
+        if config is not None:
+            kernel.check(config)
+        return kernel
+
+    def check(self, config: RDUConfig) -> None:
+        """Raises :class:`KernelError` unless the kernel was made for ``config``."""
+        if self.config_digest != config.digest:
+            raise KernelError(f"kernel {self.name!r} was made for a device with configuration {self.config_digest:#010x}, "
+                              f"this one ({config.name}) is {config.digest:#010x}: build it for this preset")
+
+
+def _decode_image(words: np.ndarray) -> dict[int, dict[int, int]]:
+    programs: dict[int, dict[int, int]] = {}
+    position = 0
+    while (count := int(words[position]) & 0xFF):
+        header = int(words[position])
+        unit, first = header >> 18, header >> 8 & 0x3FF
+        for index in range(count):
+            programs.setdefault(unit, {})[first + index] = int(words[position + 1 + index])
+        position += 1 + count
+    return programs
