@@ -1,0 +1,202 @@
+"""The build cache: Verilog and C++ in, a shared library out, built once for each distinct set of inputs.
+
+Verilator writes C++; the files are compiled here, a few at a time, rather than by make: that lets every library share one
+compiled copy of Verilator's runtime, and needs neither make nor Perl.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from . import toolchain
+from .toolchain import ToolchainError
+
+__all__ = ["VERILATOR_FLAGS", "build"]
+
+# Two-state, no assertions of Verilator's own making, no $random initial values: what a clocked, fully reset design needs.
+VERILATOR_FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--timescale", "1ns/1ps", "-Wno-fatal", "-Wno-lint",
+                   "-Wno-style", "-Wno-WIDTH", "-Wno-MULTIDRIVEN")
+# Several libraries live in one Python process, each with symbols of the same names: none may see another's.
+CXX_FLAGS = ("-std=gnu++17", "-fPIC", "-march=native", "-fno-semantic-interposition", "-fno-gnu-unique", "-w")
+RUNTIME = ("verilated.cpp", "verilated_dpi.cpp", "verilated_threads.cpp")
+TRACE_RUNTIME = {None: (), "vcd": ("verilated_vcd_c.cpp",), "fst": ("verilated_fst_c.cpp",)}
+CHUNK_BYTES = 1_500_000                  # of generated C++ per compiler run
+HEADERS = {".h", ".hpp", ".svh", ".inc"}
+
+
+def build(verilog: str, top: str, *, sources: Sequence[Path | str] = (), generated: dict[str, str] | None = None,
+          flags: Sequence[str] = (), optimize: str = "-O2", trace: str | None = None, assertions: bool = False) -> Path:
+    """Verilates ``verilog`` and links it with C++ ``sources`` into a shared library; returns the library's path.
+
+    Parameters
+    ----------
+    verilog, top:
+        the design and the name of its top module.
+    sources:
+        further files: ``.v``/``.sv``/``.vlt`` go to Verilator, ``.cpp`` to the compiler. Headers beside them count as inputs.
+    generated:
+        further C++ files as text, by name. They see ``Vtop.h`` and the macro ``OPENRDU_TRACE`` (0 none, 1 VCD, 2 FST).
+    flags:
+        further flags for Verilator.
+    optimize:
+        the compiler's level for the model: -O2 for unit benches (builds fast), -O3 for what runs for minutes.
+    trace:
+        None, "vcd" or "fst": what the library is *able* to write.
+    assertions:
+        keep SystemVerilog assertions (device models that check timing).
+
+    Contract: equal inputs (texts, flags, tool versions, this recipe) give the same path without building. A build is visible
+    only when complete: killed at any moment it leaves nothing that a later call would take for a result. Two processes that
+    want the same build: one builds, the other waits for it.
+
+    Errors: :class:`ToolchainError` with the tool's own first error lines, or naming the tool that is missing.
+    """
+    if trace not in TRACE_RUNTIME:
+        raise ValueError(f"trace={trace!r} must be None, 'vcd' or 'fst'")
+    generated = dict(generated or {})
+    paths = [Path(source).resolve() for source in sources]
+    key = _key(verilog, top, paths, generated, [*flags], optimize, trace, assertions)
+    home = toolchain.build_root() / "sim"
+    result = home / f"{top}-{key[:20]}"
+    library = result / "model.so"
+    if library.exists():
+        return library
+    toolchain.compiler()
+    if trace == "fst" and not any(Path(d, "lz4.h").exists() for d in ("/usr/include", "/usr/local/include")):
+        raise ToolchainError("lz4.h not found, needed to write FST: `apt-get install liblz4-dev` (VCD works without)")
+    with _locked(home, key[:20]):
+        if not library.exists():
+            with _scratch(home, key[:20]) as scratch:
+                _compile(scratch, verilog, top, paths, generated, [*flags], optimize, trace, assertions)
+                shutil.rmtree(result, ignore_errors=True)
+                scratch.rename(result)
+    return library
+
+
+def _key(verilog: str, top: str, paths: list[Path], generated: dict[str, str], *rest) -> str:
+    beside = sorted({header for path in paths for header in path.parent.iterdir() if header.suffix in HEADERS})
+    files = {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in [*paths, *beside]}
+    everything = {
+        "verilog": hashlib.sha256(verilog.encode()).hexdigest(), "top": top, "files": files, "generated": generated, "rest": rest,
+        "tools": [toolchain.verilator_version(), toolchain.compiler_version()],
+        "recipe": hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
+    }
+    return hashlib.sha256(json.dumps(everything, sort_keys=True, default=str).encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def _locked(home: Path, name: str) -> Iterator[None]:
+    """Held by one process at a time; the kernel drops the lock of a process that dies."""
+    (home / "locks").mkdir(parents=True, exist_ok=True)
+    with (home / "locks" / name).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def _scratch(home: Path, name: str) -> Iterator[Path]:
+    """A directory that vanishes unless renamed. What a killed predecessor left is removed (its lock is ours now)."""
+    for left in home.glob(f"{name}.*"):
+        shutil.rmtree(left, ignore_errors=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=home))
+    scratch.chmod(0o755)
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _compile(scratch: Path, verilog: str, top: str, paths: list[Path], generated: dict[str, str], flags: list[str], optimize: str,
+             trace: str | None, assertions: bool) -> None:
+    (scratch / "design.v").write_text(verilog)
+    objects = scratch / "obj"
+    macros = _macros(trace)
+    _run([toolchain.verilator(), "--cc", "--top-module", top, "--prefix", "Vtop", "-Mdir", objects, "--output-split", "20000",
+          *VERILATOR_FLAGS, "--assert" if assertions else "--no-assert", *([f"--trace-{trace}"] if trace else []), *flags,
+          *[path for path in paths if path.suffix == ".vlt"],
+          *[path for path in paths if path.suffix in (".v", ".sv")], "design.v"], scratch)
+    for name, text in generated.items():
+        (objects / name).write_text(text)
+    include = toolchain.verilator_root() / "include"
+    model = [optimize, *CXX_FLAGS, *macros, "-I", objects, "-I", include, "-I", include / "vltstd"]
+    written = sorted(objects.glob("Vtop*.cpp"))
+    slow = [path for path in written if "__Slow" in path.name or "__Syms" in path.name]
+    jobs = []
+    for kind, files, level in (("fast", [path for path in written if path not in slow], []), ("slow", slow, ["-O0"])):
+        jobs += [([*model, *level], unit) for unit in _chunks(objects, kind, files)]
+    jobs += [(model, path) for path in paths if path.suffix == ".cpp"] + [(model, objects / name) for name in generated
+                                                                         if name.endswith(".cpp")]
+    # Longest first: with two workers the last one to finish is then a short one.
+    jobs.sort(key=lambda job: -job[1].stat().st_size)
+    with ThreadPoolExecutor(int(os.environ.get("OPENRDU_JOBS", os.cpu_count() or 1))) as pool:
+        def compiled(job: tuple[int, tuple[list, Path]]) -> Path:
+            index, (options, source) = job
+            target = objects / f"{index}.o"
+            _run([toolchain.compiler(), *options, "-c", source, "-o", target], scratch)
+            return target
+        linked = list(pool.map(compiled, enumerate(jobs)))
+    linked += _runtime(trace, macros)
+    libraries = ["-pthread", "-latomic", *(["-llz4", "-lz"] if trace == "fst" else [])]
+    _run([toolchain.compiler(), "-shared", "-Wl,-Bsymbolic", "-o", scratch / "model.so", *linked, *libraries], scratch)
+    shutil.rmtree(objects)
+
+
+def _macros(trace: str | None) -> list[str]:
+    return [f"-DOPENRDU_TRACE={[None, 'vcd', 'fst'].index(trace)}", "-DVL_USER_FATAL", "-DVERILATOR=1", "-DVM_COVERAGE=0",
+            "-DVM_SC=0", "-DVM_TIMING=0", f"-DVM_TRACE={int(trace is not None)}", f"-DVM_TRACE_VCD={int(trace == 'vcd')}",
+            f"-DVM_TRACE_FST={int(trace == 'fst')}", "-DVM_TRACE_SAIF=0"]
+
+
+def _chunks(objects: Path, kind: str, files: list[Path]) -> list[Path]:
+    """Files that include several generated ones each, so that the headers are parsed a few times and not hundreds."""
+    groups: list[list[Path]] = []
+    room = 0
+    for path in files:
+        if not groups or path.stat().st_size > room:
+            groups.append([])
+            room = CHUNK_BYTES
+        groups[-1].append(path)
+        room -= path.stat().st_size
+    units = []
+    for index, group in enumerate(groups):
+        unit = objects / f"all_{kind}_{index}.cpp"
+        unit.write_text("".join(f'#include "{path.name}"\n' for path in group))
+        units.append(unit)
+    return units
+
+
+def _runtime(trace: str | None, macros: list[str]) -> list[Path]:
+    """Verilator's own C++ files, compiled once for each tool version and kind of trace and shared by all libraries."""
+    include = toolchain.verilator_root() / "include"
+    flags = ["-O2", *CXX_FLAGS, *macros, "-I", str(include), "-I", str(include / "vltstd")]
+    text = repr([flags, toolchain.verilator_version(), toolchain.compiler_version()])
+    name = f"runtime-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
+    home = toolchain.build_root() / "sim"
+    files = [*RUNTIME, *TRACE_RUNTIME[trace]]
+    with _locked(home, name):
+        if not (home / name).exists():
+            with _scratch(home, name) as scratch:
+                for file in files:
+                    _run([toolchain.compiler(), *flags, "-c", include / file, "-o", scratch / f"{file}.o"], scratch)
+                scratch.rename(home / name)
+    return [home / name / f"{file}.o" for file in files]
+
+
+def _run(command: list, directory: Path) -> None:
+    """Runs a tool; if it fails, raises with its first error lines."""
+    done = subprocess.run([str(part) for part in command], cwd=directory, env=toolchain.environment(), capture_output=True,
+                          text=True)
+    if done.returncode:
+        lines = (done.stdout + done.stderr).splitlines()
+        errors = [line for line in lines if "rror" in line] or lines or [f"exit code {done.returncode}, nothing printed"]
+        raise ToolchainError(f"{Path(str(command[0])).name} failed: " + "\n".join(errors[:8]))
