@@ -3,38 +3,20 @@
 from __future__ import annotations
 
 from amaranth.hdl import Cat, Module
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from .common.event_counters import EventCounters, counter_select
 from .common.packet import scalar_packet, vector_packet
-from .common.program import UNIT_BITS, ConfigRegister, ConfigWrite, program_layout
+from .common.program import UNIT_BITS, ConfigRegister, ConfigWrite
 from .common.unit import DataflowUnit
 from .config import RDNConfig
+from .programs import ports_of_link, unit_program
 from .rdn.link import Link
 from .rdn.receiver import RdnReceiver
-from .rdn.sender import SENDER_EVENTS, RdnSender, sender_program
+from .rdn.sender import SENDER_EVENTS, RdnSender
 
-__all__ = ["GROUP_BITS", "UnitShell", "event_names", "ports_of_link", "unit_program"]
-
-GROUP_BITS = 4
-
-
-def ports_of_link(ports: int, link: int, links: int) -> list[int]:
-    """The unit's ports that share local link ``link`` of ``links``, in label order: port i is on link i % links."""
-    return list(range(link, ports, links))
-
-
-def unit_program(core: DataflowUnit, rdn: RDNConfig, links: int) -> data.Layout:
-    """Program of a whole unit: when it is launched, how its output ports send, and the core's own program."""
-    vector_ports = len(core.vector_out)
-    return program_layout({
-        "launch": data.StructLayout({"enable": 1, "group": GROUP_BITS}),
-        **{f"vector_link_{link}": sender_program(rdn, len(ports_of_link(vector_ports, link, links))) for link in range(links)},
-        "scalar_link": sender_program(rdn, len(core.scalar_out)),
-        "core": core.program_layout,
-    })
-
+__all__ = ["UnitShell", "event_names"]
 
 def event_names(core: DataflowUnit, links: int) -> list[str]:
     """Every counter of a unit in index order: the core's events, then those of its senders."""
@@ -69,7 +51,8 @@ class UnitShell(wiring.Component):
         self.core_name = type(core).__name__.lower()
         self.verilog_name = f"{self.core_name}_shell"
         self.identity = (type(core).__name__, core.identity, rdn, groups, links)
-        self.program_layout = unit_program(core, rdn, links)
+        self.program_layout = unit_program(core.program_layout, rdn, links=links, vector_outputs=len(core.vector_out),
+                                           scalar_outputs=len(core.scalar_out))
         self.event_names = event_names(core, links)
         self._vector = vector_packet(rdn.lanes, rdn.sequence_bits)
         self._scalar = scalar_packet(rdn.sequence_bits)
