@@ -1,0 +1,23 @@
+"""The functions of the tail, and what each of them asks of the shared pipeline; no HDL is imported but Amaranth's enum."""
+
+from amaranth.lib import enum
+
+__all__ = ["TailFunction"]
+
+
+class TailFunction(enum.Enum, shape=4):
+    """What a :class:`hw.fp.tail.TailUnit` does to its operand."""
+
+    BYPASS = 0
+    RELU = 1
+    EXP = 2
+    LOG = 3
+    RECIPROCAL = 4
+    RSQRT = 5
+    SQRT = 6
+    TANH = 7
+    SIGMOID = 8
+    GELU = 9          # x * Phi(x), Phi the normal distribution function (the definition with erf)
+    SILU = 10
+    SIN = 11
+    COS = 12
