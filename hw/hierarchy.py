@@ -11,7 +11,7 @@ import hashlib
 import re
 
 from amaranth.back import verilog
-from amaranth.hdl import ClockSignal, Instance, ResetSignal, Value
+from amaranth.hdl import ClockSignal, Instance, ResetInserter, ResetSignal, Value
 from amaranth.lib import wiring
 
 __all__ = ["VerilogPlatform", "instantiate", "to_verilog"]
@@ -40,18 +40,19 @@ class VerilogPlatform:
         return self._names[key]
 
 
-def instantiate(platform, component: wiring.Component):
+def instantiate(platform, component: wiring.Component, *, reset: Value | None = None):
     """What a parent adds to ``m.submodules`` for ``component``.
 
     ``component.identity`` (any value with a ``repr`` that tells everything the module is built from, usually its frozen
-    configuration) decides which components share a module.
+    configuration) decides which components share a module. ``reset``: resets it like the clock domain's own reset does.
     """
     if not isinstance(platform, VerilogPlatform):
-        return component
+        return component if reset is None else ResetInserter(reset)(component)
     name = platform.module_name(component)
     header = re.search(rf"^module {name}\((.*?)\);", platform.modules[name], re.MULTILINE | re.DOTALL)[1]
     header = re.split(r",\s*", header)
-    ports = {f"i_{pin}": signal for pin, signal in (("clk", ClockSignal()), ("rst", ResetSignal())) if pin in header}
+    resets = ResetSignal() if reset is None else ResetSignal() | reset
+    ports = {f"i_{pin}": signal for pin, signal in (("clk", ClockSignal()), ("rst", resets)) if pin in header}
     for path, member, value in component.signature.flatten(component):
         direction = "i" if member.flow is wiring.In else "o"
         ports[f"{direction}_{'__'.join(map(str, path))}"] = Value.cast(value)

@@ -1,0 +1,73 @@
+"""One RDU socket: tile, top-level network, memory controllers and host port."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from .config import RDUConfig
+from .dram.controller import DRAMController
+from .dram.dfi import DFI
+from .dram.timing import dram_timing
+from .hierarchy import instantiate
+from .host.axi_signature import Axi4, AxiLite
+from .host.host_port import HostPort
+from .host.registers import ADDRESS_BITS
+from .tile import Tile
+from .tln.port import channel_tag_bits
+from .tln.tln import TLN
+
+__all__ = ["Socket"]
+
+WINDOW_ADDRESS_BITS, WINDOW_ID_BITS = 42, 4
+
+
+class Socket(wiring.Component):
+    """The whole chip up to its DRAM borders.
+
+    Members: ``axil`` In(AxiLite), registers; ``axi`` In(Axi4), the window into device memory; ``irq`` Out;
+    ``hbm[c]``, ``ddr[c]`` Out(DFI), the memory channels.
+    """
+
+    def __init__(self, config: RDUConfig):
+        self.config = self.identity = config
+        super().__init__({
+            "axil": In(AxiLite(address_bits=ADDRESS_BITS)),
+            "axi": In(Axi4(address_bits=WINDOW_ADDRESS_BITS, data_bits=8 * config.beat_bytes, id_bits=WINDOW_ID_BITS)),
+            "irq": Out(1),
+            "hbm": Out(DFI(dram_timing(config.hbm, config.beat_bytes))).array(config.hbm.channels),
+            "ddr": Out(DFI(dram_timing(config.ddr, config.beat_bytes))).array(config.ddr.channels),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        tile, tln, host = Tile(config), TLN(config), HostPort(config)
+        tile_reset = Signal()
+        m.submodules.tile = instantiate(platform, tile, reset=tile_reset)
+        m.submodules.tln = instantiate(platform, tln)
+        m.submodules.host = instantiate(platform, host)
+        self._channels(m, platform, tln)
+
+        connect(m, flipped(self.axil), host.axil)
+        connect(m, flipped(self.axi), host.axi)
+        for requester, port in zip(tln.requesters, [*tile.memory, *host.memory], strict=True):
+            connect(m, port, requester)
+        connect(m, host.config_write, tile.write)
+        m.d.comb += [
+            self.irq.eq(host.irq), tile_reset.eq(host.tile_reset),
+            tile.execute.eq(host.execute), host.busy.eq(tile.busy), host.fault.eq(tile.fault),
+            tile.quiesce.eq(host.quiesce), host.drained.eq(tile.drained),
+            tile.select.eq(host.counter_select), host.counter_value.eq(tile.value),
+            tln.interleave.eq(host.interleave),
+        ]
+        return m
+
+    def _channels(self, m: Module, platform, tln: TLN) -> None:
+        for name, tier, ports in (("hbm", self.config.hbm, tln.hbm), ("ddr", self.config.ddr, tln.ddr)):
+            for index, port in enumerate(ports):
+                controller = DRAMController(tier, beat_bytes=self.config.beat_bytes, tag_bits=channel_tag_bits(self.config))
+                m.submodules[f"{name}_{index}"] = instantiate(platform, controller)
+                connect(m, port, controller.port)
+                connect(m, controller.dfi, flipped(getattr(self, name)[index]))
