@@ -1,0 +1,53 @@
+"""What an AGCU cannot do, said before it is tried."""
+
+from __future__ import annotations
+
+from hw.config import AGCUConfig
+
+from .program import Access, AGCUProgram, Engine, LoadProgram, ProgramError, StoreProgram
+
+__all__ = ["check_program"]
+
+
+def check_program(program: AGCUProgram, config: AGCUConfig) -> None:
+    """Raises :class:`ProgramError` naming the field, its value and the limit."""
+    for kind, engines, limit in (("load", program.loads, config.load_engines), ("store", program.stores, config.store_engines)):
+        _require(len(engines) <= limit, f"{kind}s", len(engines), f"there are {limit} {kind} engines")
+    for number in program.segments or {}:
+        _require(0 <= number < config.segments, "segments", number, f"the table has {config.segments} entries")
+    for name, engine in program.engines.items():
+        _check_engine(name, engine, config)
+        if isinstance(engine, LoadProgram):
+            _require(0 <= engine.scalar_output < config.scalar_outputs, f"{name}.scalar_output", engine.scalar_output,
+                     f"there are {config.scalar_outputs} scalar outputs")
+        if isinstance(engine, StoreProgram):
+            _check_store(name, engine, config)
+    outputs = [load.scalar_output for load in program.loads if load is not None and load.access == Access.WORD]
+    _require(len(outputs) == len(set(outputs)), "loads.scalar_output", outputs, "two engines cannot share a scalar output")
+
+
+def _check_engine(name: str, engine: Engine, config: AGCUConfig) -> None:
+    _require(0 < len(engine.loops) <= config.counter_levels, f"{name}.loops", len(engine.loops),
+             f"from 1 to {config.counter_levels} loops")
+    _require(0 <= engine.base < 1 << 32, f"{name}.base", engine.base, "an offset of 32 bits")
+    _require(0 <= engine.segment < config.segments, f"{name}.segment", engine.segment, f"the table has {config.segments} entries")
+    for level, loop in enumerate(engine.loops):
+        _require(0 <= loop.bound < 1 << config.counter_bits, f"{name}.loops[{level}].bound", loop.bound,
+                 f"from 0 to {(1 << config.counter_bits) - 1}")
+        _require(-(1 << 31) <= loop.stride < 1 << 31, f"{name}.loops[{level}].stride", loop.stride, "a signed number of 32 bits")
+    unit = {Access.VECTOR: config.beat_bytes, Access.UNALIGNED: 4, Access.WORD: 4, Access.FILL: 1}[engine.access]
+    steps = {f"{name}.base": engine.base} | {f"{name}.loops[{level}].stride": loop.stride
+                                             for level, loop in enumerate(engine.loops) if loop.bound > 1}
+    for field, value in steps.items():
+        _require(value % unit == 0, field, value, f"a multiple of {unit} bytes for access {engine.access.name}")
+
+
+def _check_store(name: str, store: StoreProgram, config: AGCUConfig) -> None:
+    _require(store.access == Access.VECTOR, f"{name}.access", store.access.name, "a store engine stores aligned vectors")
+    _require(0 <= store.tail_bytes <= config.beat_bytes, f"{name}.tail_bytes", store.tail_bytes,
+             f"at most {config.beat_bytes}, one vector")
+
+
+def _require(condition: bool, field: str, value, limit: str) -> None:
+    if not condition:
+        raise ProgramError(f"{field}={value}: {limit}")
