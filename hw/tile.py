@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -18,7 +20,7 @@ from .rdn.node import Port
 from .shell import UnitShell
 from .switch_shell import SwitchShell
 
-__all__ = ["Tile", "agcu_shell", "tile_fault_layout", "unit_names", "unit_shell"]
+__all__ = ["Tile", "agcu_shell", "counter_names", "tile_fault_layout", "unit_shell"]
 
 
 def unit_shell(config: RDUConfig, row: int, column: int) -> UnitShell:
@@ -32,11 +34,13 @@ def agcu_shell(config: RDUConfig) -> UnitShell:
     return UnitShell(AGCU(config.agcu), config.rdn, groups=config.groups, links=1)
 
 
-def unit_names(config: RDUConfig) -> dict[str, int]:
-    """Every unit of a tile by name ("pcu(0,0)", "switch(0,0)", "agcu0") and its number on the config network."""
-    names = {f"switch({r},{c})": config.switch_id(r, c) for r, c in config.grid}
-    names |= {f"{'pcu' if config.is_pcu(r, c) else 'pmu'}({r},{c})": config.unit_id(r, c) for r, c in config.grid}
-    return names | {f"agcu{index}": config.agcu_id(index) for index in range(len(config.agcu_ports))}
+@functools.cache
+def counter_names(config: RDUConfig) -> dict[str, list[str]]:
+    """The event counters of each kind of unit ("pcu", "pmu", "agcu", "switch") in index order."""
+    shells = [UnitShell(PCU(config.pcu), config.rdn, groups=config.groups, links=config.rdn.local_links),
+              UnitShell(PMU(config.pmu), config.rdn, groups=config.groups, links=config.rdn.local_links), agcu_shell(config)]
+    names = {shell.core_name: shell.event_names for shell in shells} | {"switch": SwitchShell(config.rdn).event_names}
+    return names
 
 
 def tile_fault_layout() -> data.StructLayout:

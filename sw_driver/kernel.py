@@ -47,7 +47,7 @@ def encode_image(programs: dict[int, dict[int, int]]) -> np.ndarray:
     return np.array([*words, 0], dtype=np.uint32)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Kernel:
     """One kernel.
 
@@ -72,9 +72,10 @@ class Kernel:
         """Words of the Program Load, uint32 [n]."""
         return encode_image(self.programs)
 
-    def argument_words(self, **values: int) -> list[tuple[int, int, int]]:
-        """(unit, word, new value) for each word that changes when these arguments are set; they are set in ``programs``.
+    def argument_words(self, current: dict[int, dict[int, int]], **values: int) -> list[tuple[int, int, int]]:
+        """(unit, word, new value) for each program word that must change for these arguments to hold.
 
+        ``current``: unit -> {word: value} as the device holds them now. Nothing is changed here.
         Raises :class:`KernelError` for a name that the kernel does not have or a value that does not fit.
         """
         changed: dict[tuple[int, int], int] = {}
@@ -85,12 +86,9 @@ class Kernel:
                 if not 0 <= value < 1 << place.width:
                     raise KernelError(f"kernel {self.name!r}: {name}={value} does not fit in {place.width} bits")
                 key = (place.unit, place.word)
-                before = changed.get(key, self.programs[place.unit][place.word])
+                before = changed.get(key, current[place.unit][place.word])
                 changed[key] = before & ~(((1 << place.width) - 1) << place.bit) | value << place.bit
-        changed = {key: value for key, value in changed.items() if self.programs[key[0]][key[1]] != value}
-        for (unit, word), value in changed.items():
-            self.programs[unit][word] = value
-        return [(unit, word, value) for (unit, word), value in changed.items()]
+        return [(unit, word, value) for (unit, word), value in changed.items() if current[unit][word] != value]
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the ``.rdu`` file; an existing file is replaced only when the new one is complete."""

@@ -1,0 +1,280 @@
+"""A device: registers, memory, kernels, faults and counters, on any :class:`~sw_driver.backend.Backend`."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+
+from hw.common.packet import FaultCause
+from hw.host.registers import ID_VALUE, register
+
+from .backend import Backend
+from .kernel import Kernel, encode_image
+from .memory import Buffer, TierAllocator
+from .units import unit_names
+
+__all__ = ["DDR", "HBM", "Device", "DeviceError", "DeviceFault", "DeviceTimeout"]
+
+HBM, DDR = 0, 1
+PAGE = 4096
+SEGMENT_OF_TIER = {HBM: 0, DDR: 1}           # every tier is one segment, readable and writable, from its first byte
+
+
+class DeviceError(RuntimeError):
+    """The device did not do what was asked."""
+
+
+class DeviceTimeout(DeviceError):
+    """A kernel or a load has not finished in the cycles given."""
+
+
+class DeviceFault(DeviceError):
+    """A kernel was stopped by an illegal access. The device needs :meth:`Device.reset`; its memory is intact."""
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A kernel that has run: its cycles from Execute to finished, by the device's own counter."""
+
+    kernel: Kernel
+    cycles: int
+
+
+class Device:
+    """One RDU. A context manager; its methods may be called from several threads (one call at a time is served).
+
+    Parameters
+    ----------
+    backend: the machine below.
+
+    Contract: Program Load happens only for a kernel that is not the one loaded in its group; Argument Load only for words
+    that change. Buffers and loaded kernels are forgotten when the device is closed.
+    Errors: :class:`DeviceError` and its subclasses; :class:`~sw_driver.kernel.KernelError` for a kernel of another preset;
+    :class:`~sw_driver.memory.DeviceMemoryError` when a tier is full.
+    """
+
+    def __init__(self, backend: Backend):
+        self.backend, self.config = backend, backend.config
+        self._lock = threading.RLock()
+        self.memory = {HBM: TierAllocator("HBM", HBM, self.config.hbm.bytes), DDR: TierAllocator("DDR", DDR, self.config.ddr.bytes)}
+        self._images: dict[int, tuple[Kernel, Buffer]] = {}
+        self._held: dict[int, dict[int, int]] = {}       # program words that the device holds: unit -> {word: value}
+        self._loaded: dict[int, Kernel] = {}             # by group
+        self._names = {number: name for name, number in unit_names(self.config).items()}
+        self._check_identity()
+        self._write_segments()
+
+    def __enter__(self) -> Device:
+        return self
+
+    def __exit__(self, *_exception) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the simulation (or releases the board); a second call does nothing."""
+        self.backend.close()
+
+    # Registers ------------------------------------------------------------------------------------------------------------
+    def read_register(self, name: str, index: int = 0) -> int:
+        """The value of a register of the map (docs/host.md)."""
+        with self._lock:
+            return self.backend.reg_read(register(name).address + 4 * index)
+
+    def read_fields(self, name: str) -> dict[str, int]:
+        """The fields of a register."""
+        return register(name).unpack(self.read_register(name))
+
+    def write_register(self, name: str, value: int | None = None, **fields: int) -> None:
+        """Writes a register, as a whole or by its fields (all others 0)."""
+        target = register(name)
+        with self._lock:
+            self.backend.reg_write(target.address, target.pack(**fields) if value is None else value)
+
+    @property
+    def cycles(self) -> int:
+        """Core cycles since the device was reset."""
+        with self._lock:
+            low = self.read_register("CYCLES_LO")
+            return self.read_register("CYCLES_HI") << 32 | low
+
+    # Memory ---------------------------------------------------------------------------------------------------------------
+    def allocate(self, tier: int, size: int) -> Buffer:
+        """A new buffer of ``size`` bytes in HBM (0) or DDR (1)."""
+        with self._lock:
+            return self.memory[tier].allocate(size)
+
+    def free(self, buffer: Buffer) -> None:
+        """Gives a buffer back."""
+        with self._lock:
+            self.memory[buffer.tier].free(buffer)
+
+    def write(self, buffer: Buffer, values: np.ndarray, offset: int = 0) -> None:
+        """Copies an array's bytes into a buffer, row-major."""
+        raw = np.ascontiguousarray(values).view(np.uint8).reshape(-1)
+        self._inside(buffer, offset, raw.size)
+        with self._lock:
+            self.backend.mem_write(buffer.tier, buffer.address + offset, raw)
+
+    def read(self, buffer: Buffer, dtype, shape: tuple[int, ...], offset: int = 0) -> np.ndarray:
+        """An array from a buffer, row-major."""
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        self._inside(buffer, offset, size)
+        with self._lock:
+            return np.array(self.backend.mem_read(buffer.tier, buffer.address + offset, size)).view(dtype).reshape(shape)
+
+    def upload(self, tier: int, values: np.ndarray) -> Buffer:
+        """A new buffer that holds ``values``."""
+        buffer = self.allocate(tier, values.nbytes)
+        self.write(buffer, values)
+        return buffer
+
+    @staticmethod
+    def _inside(buffer: Buffer, offset: int, size: int) -> None:
+        if offset < 0 or offset + size > buffer.size:
+            raise DeviceError(f"bytes {offset}..{offset + size} lie outside the buffer of {buffer.size} bytes at {buffer.address:#x}")
+
+    # Kernels --------------------------------------------------------------------------------------------------------------
+    def load(self, kernel: Kernel, max_cycles: int = 1_000_000) -> bool:
+        """Program Load, unless the kernel is loaded in its group already (then False).
+
+        Units of the group's previous kernel that this one does not use are switched off by the same load.
+        """
+        with self._lock:
+            if self._loaded.get(kernel.group) is kernel:
+                return False
+            kernel.check(self.config)
+            previous = self._loaded.pop(kernel.group, None)
+            stale = set(previous.programs) - set(kernel.programs) if previous else set()
+            switched_off = {unit: {0: 0} for unit in stale if unit >= self.config.unit_id(0, 0)}
+            if switched_off:
+                self._play(encode_image(switched_off), max_cycles)
+            _, buffer = self._images.setdefault(id(kernel), (kernel, None))
+            if buffer is None:
+                buffer = self.upload(HBM, kernel.image())
+                self._images[id(kernel)] = (kernel, buffer)
+            self._play_from(buffer, max_cycles)
+            for unit, words in {**switched_off, **kernel.programs}.items():
+                self._held.setdefault(unit, {}).update(words)
+            self._loaded[kernel.group] = kernel
+            return True
+
+    def set_arguments(self, kernel: Kernel, **values: int) -> int:
+        """Argument Load of what differs from what the loaded ``kernel`` holds; returns the number of words sent."""
+        with self._lock:
+            if self._loaded.get(kernel.group) is not kernel:
+                raise DeviceError(f"kernel {kernel.name!r} is not loaded: its arguments cannot be set")
+            words = kernel.argument_words(self._held, **values)
+            for unit, word, value in words:
+                self.write_register("ARGUMENT_SELECT", unit=unit, word=word)
+                self.write_register("ARGUMENT", value)
+                self._held[unit][word] = value
+            return len(words)
+
+    def execute(self, kernel: Kernel) -> None:
+        """Starts the loaded kernel and returns at once."""
+        with self._lock:
+            if self._loaded.get(kernel.group) is not kernel:
+                raise DeviceError(f"kernel {kernel.name!r} is not loaded")
+            self.write_register("IRQ_STATUS", group_done=1 << kernel.group)
+            self.write_register("EXECUTE", groups=1 << kernel.group)
+
+    def wait(self, kernel: Kernel, max_cycles: int = 10_000_000) -> int:
+        """Waits for the kernel; returns its cycles from Execute to finished.
+
+        Raises :class:`DeviceFault` if it was stopped, :class:`DeviceTimeout` (naming the busy units) after ``max_cycles``.
+        """
+        with self._lock:
+            self._wait_for("group_done", 1 << kernel.group, max_cycles, f"kernel {kernel.name!r}")
+            return self.read_register("KERNEL_CYCLES", kernel.group)
+
+    def launch(self, kernel: Kernel, *, max_cycles: int = 10_000_000, **arguments: int) -> Launched:
+        """Program Load if needed, Argument Load, Execute, wait: a software-orchestrated launch."""
+        with self._lock:
+            self.load(kernel)
+            self.set_arguments(kernel, **arguments)
+            self.execute(kernel)
+            return Launched(kernel, self.wait(kernel, max_cycles))
+
+    def reset(self) -> None:
+        """Drains and resets the tile after a fault or a timeout. Memory and buffers stay, every kernel must be loaded again."""
+        with self._lock:
+            self.write_register("IRQ_STATUS", 0xFFFF_FFFF)
+            self.write_register("TILE_RESET", 1)
+            self._loaded.clear()
+            self._held.clear()
+            self._wait_for("reset_done", 1, 100_000, "tile reset")
+            self._write_segments()
+
+    # Observation ----------------------------------------------------------------------------------------------------------
+    def counters(self) -> dict[str, dict[str, int]]:
+        """Every event counter by unit and event name."""
+        from .units import event_names
+
+        with self._lock:
+            values: dict[str, dict[str, int]] = {}
+            for number, name in sorted(self._names.items()):
+                events = event_names(self.config, name)
+                self.write_register("COUNTER_SELECT", unit=number, index=0)
+                values[name] = {event: self.read_register("COUNTER_VALUE") for event in events}
+            return values
+
+    def busy_units(self) -> list[str]:
+        """Units of which the counter ``busy`` advances: who keeps a kernel from finishing."""
+        first, second = self.counters(), self.counters()
+        return [name for name, events in second.items() if events.get("busy", 0) != first[name].get("busy", 0)]
+
+    # Inside ---------------------------------------------------------------------------------------------------------------
+    def _check_identity(self) -> None:
+        identity, digest = self.read_register("ID"), self.read_register("CONFIG_HASH")
+        if identity != ID_VALUE:
+            raise DeviceError(f"no OpenRDU answers: ID is {identity:#010x}, expected {ID_VALUE:#010x}")
+        if digest != self.config.digest:
+            raise DeviceError(f"the device was built from configuration {digest:#010x}, the driver uses {self.config.name} "
+                              f"({self.config.digest:#010x}): build the simulator again or choose its preset")
+
+    def _write_segments(self) -> None:
+        from hw.agcu.program import Segment, segment_words
+
+        segments = {SEGMENT_OF_TIER[HBM]: Segment(tier=HBM, base_page=0, pages=self.config.hbm.bytes // PAGE),
+                    SEGMENT_OF_TIER[DDR]: Segment(tier=DDR, base_page=0, pages=self.config.ddr.bytes // PAGE)}
+        for index in range(len(self.config.agcu_ports)):
+            unit = self.config.agcu_id(index)
+            for word, value in segment_words(self.config, segments).items():
+                self.write_register("ARGUMENT_SELECT", unit=unit, word=word)
+                self.write_register("ARGUMENT", value)
+
+    def _play(self, image: np.ndarray, max_cycles: int) -> None:
+        buffer = self.upload(HBM, image)
+        self._play_from(buffer, max_cycles)
+        self.free(buffer)
+
+    def _play_from(self, image: Buffer, max_cycles: int) -> None:
+        self.write_register("IRQ_STATUS", load_done=1)
+        self.write_register("IMAGE_LO", image.address & 0xFFFF_FFFF)
+        self.write_register("IMAGE_HI", address=image.address >> 32, tier=image.tier)
+        self.write_register("IMAGE_WORDS", words=image.size // 4)
+        self.write_register("LOAD", 0)
+        self._wait_for("load_done", 1, max_cycles, "program load")
+
+    def _wait_for(self, event: str, mask: int, max_cycles: int, what: str) -> None:
+        self.write_register("IRQ_ENABLE", **{"fault": 1, "error": 1, event: mask})
+        end = self.backend.cycles + max_cycles
+        while True:
+            status = self.read_fields("IRQ_STATUS")
+            if status["fault"] and event != "reset_done":
+                raise self._fault()
+            if status["error"] and event != "reset_done":
+                error = self.read_fields("ERROR")
+                raise DeviceError(f"{what}: the launcher halted with error {error['code']} at word {error['position']}; reset the device")
+            if status[event] & mask == mask:
+                return
+            if self.backend.cycles >= end:
+                raise DeviceTimeout(f"{what} has not finished in {max_cycles} cycles; busy: {', '.join(self.busy_units()) or 'no unit'}")
+            self.backend.run_until_interrupt(end - self.backend.cycles)
+
+    def _fault(self) -> DeviceFault:
+        fault, offset = self.read_fields("FAULT"), self.read_register("FAULT_OFFSET")
+        return DeviceFault(f"{self._names[fault['unit']]}: {FaultCause(fault['cause']).name} at virtual address "
+                           f"{fault['segment']:#x}:{offset:#010x}; reset the device before the next launch")
