@@ -9,9 +9,11 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from .common.event_counters import EventCounters, counter_select
 from .common.program import UNIT_BITS, ConfigRegister, ConfigWrite
 from .config import RDNConfig
-from .rdn.node import SwitchNode
+from .rdn.node import SwitchNode, switch_events, switch_program
 
-__all__ = ["SwitchShell"]
+__all__ = ["PORT_NAMES", "SwitchShell"]
+
+PORT_NAMES = ("north", "east", "south", "west", "local0", "local1")
 
 
 class SwitchShell(wiring.Component):
@@ -23,7 +25,9 @@ class SwitchShell(wiring.Component):
     def __init__(self, rdn: RDNConfig):
         self.identity = rdn
         self.node = node = SwitchNode(rdn)
-        self.program_layout, self.event_names = node.program_layout, node.event_names
+        self.program_layout = switch_program(rdn)
+        self.event_names = [f"{fabric}_{event}_{PORT_NAMES[port]}" for fabric, events in switch_events(rdn).members.items()
+                            for event, ports in events.members.items() for port in range(ports)]
         self._links = {name: member for name, member in node.signature.members.items() if name not in ("program", "events")}
         super().__init__({
             "unit_id": In(UNIT_BITS), "write": In(ConfigWrite()), "select": In(counter_select()), "value": Out(32), **self._links,

@@ -16,7 +16,7 @@ from .config import RDUConfig
 from .hierarchy import instantiate
 from .pcu.pcu import PCU
 from .pmu.pmu import PMU
-from .rdn.node import Port
+from .rdn.node import EAST, LOCAL, NORTH, SOUTH, WEST
 from .shell import UnitShell
 from .switch_shell import SwitchShell
 
@@ -103,16 +103,16 @@ class Tile(wiring.Component):
     def _attach(self, m: Module, switch: SwitchShell, unit: UnitShell) -> None:
         """A PCU or PMU to the local ports of its switch."""
         for link in range(self.config.rdn.local_links):
-            connect(m, switch.vector_out[Port.LOCAL0 + link], unit.vector_in[link])
-            connect(m, unit.vector_out[link], switch.vector_in[Port.LOCAL0 + link])
-        connect(m, switch.scalar_out[Port.LOCAL0], unit.scalar_in)
-        connect(m, unit.scalar_out, switch.scalar_in[Port.LOCAL0])
-        m.d.comb += [unit.control_in.eq(switch.control_out[Port.LOCAL0]), switch.control_in[Port.LOCAL0].eq(unit.control_out)]
+            connect(m, switch.vector_out[LOCAL + link], unit.vector_in[link])
+            connect(m, unit.vector_out[link], switch.vector_in[LOCAL + link])
+        connect(m, switch.scalar_out[LOCAL], unit.scalar_in)
+        connect(m, unit.scalar_out, switch.scalar_in[LOCAL])
+        m.d.comb += [unit.control_in.eq(switch.control_out[LOCAL]), switch.control_in[LOCAL].eq(unit.control_out)]
 
     def _mesh(self, m: Module, switches: dict) -> None:
         """Neighbouring switches, both ways; the links that leave the grid stay idle."""
         for (row, column), switch in switches.items():
-            for there, out, back in (((row, column + 1), Port.EAST, Port.WEST), ((row + 1, column), Port.SOUTH, Port.NORTH)):
+            for there, out, back in (((row, column + 1), EAST, WEST), ((row + 1, column), SOUTH, NORTH)):
                 if there not in switches:
                     continue
                 neighbour = switches[there]
@@ -125,7 +125,7 @@ class Tile(wiring.Component):
     def _edges(self, m: Module, switches: dict, agcus: list) -> None:
         """AGCUs to the outer ports of the first and the last column."""
         for (row, edge), agcu in zip(self.config.agcu_ports, agcus, strict=True):
-            column, port = (0, Port.WEST) if edge == "west" else (self.config.columns - 1, Port.EAST)
+            column, port = (0, WEST) if edge == "west" else (self.config.columns - 1, EAST)
             switch = switches[row, column]
             connect(m, switch.vector_out[port], agcu.vector_in[0])
             connect(m, agcu.vector_out[0], switch.vector_in[port])

@@ -7,18 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hw.agcu.program import Segment, Tier
 from hw.common.packet import FaultCause
+from hw.common.program import field_position
 from hw.host.registers import ID_VALUE, register
+from hw.programs import unit_program_of
 
 from .backend import Backend
 from .kernel import Kernel, encode_image
 from .memory import Buffer, TierAllocator
 from .units import unit_names
 
-__all__ = ["DDR", "HBM", "Device", "DeviceError", "DeviceFault", "DeviceTimeout"]
+__all__ = ["DDR", "HBM", "SEGMENT_OF_TIER", "Device", "DeviceError", "DeviceFault", "DeviceTimeout", "Launched"]
 
 HBM, DDR = 0, 1
-PAGE = 4096
 SEGMENT_OF_TIER = {HBM: 0, DDR: 1}           # every tier is one segment, readable and writable, from its first byte
 
 
@@ -235,15 +237,14 @@ class Device:
                               f"({self.config.digest:#010x}): build the simulator again or choose its preset")
 
     def _write_segments(self) -> None:
-        from hw.agcu.program import Segment, segment_words
-
-        segments = {SEGMENT_OF_TIER[HBM]: Segment(tier=HBM, base_page=0, pages=self.config.hbm.bytes // PAGE),
-                    SEGMENT_OF_TIER[DDR]: Segment(tier=DDR, base_page=0, pages=self.config.ddr.bytes // PAGE)}
+        segments = {HBM: Segment(base=0, size=self.config.hbm.bytes, tier=Tier.HBM),
+                    DDR: Segment(base=0, size=self.config.ddr.bytes, tier=Tier.DDR)}
+        table, _ = field_position(unit_program_of(self.config, "agcu"), "core.segments")
         for index in range(len(self.config.agcu_ports)):
-            unit = self.config.agcu_id(index)
-            for word, value in segment_words(self.config, segments).items():
-                self.write_register("ARGUMENT_SELECT", unit=unit, word=word)
-                self.write_register("ARGUMENT", value)
+            for tier, segment in segments.items():
+                self.write_register("ARGUMENT_SELECT", unit=self.config.agcu_id(index), word=table // 32 + 2 * SEGMENT_OF_TIER[tier])
+                for word in segment.words():         # the register's word index advances by itself
+                    self.write_register("ARGUMENT", word)
 
     def _play(self, image: np.ndarray, max_cycles: int) -> None:
         buffer = self.upload(HBM, image)
