@@ -6,10 +6,11 @@ import numpy as np
 
 from hw.config import PMUConfig
 
+from .address import Counter, Operation, Scalar, Sequence
 from .geometry import BankMap, Geometry
 from .program import Engine, PMUProgram, ProgramError, Read, Write, vector_elements, visited
 
-__all__ = ["check_program"]
+__all__ = ["check_program", "kept"]
 
 
 def check_program(program: PMUProgram, config: PMUConfig) -> None:
@@ -29,6 +30,11 @@ def check_program(program: PMUProgram, config: PMUConfig) -> None:
     _check_source(program, config)
     _check_buffers(program, config)
     _check_handovers(program)
+    stages = sum(len(engine.stages) for engine in program.engines.values())
+    _require(stages <= 4, f"stages: the engines use {stages}, the PMU has 4")
+    ports = [engine.index.port for engine in program.engines.values() if isinstance(engine.index, Scalar)]
+    ports += program.write.scalars if program.write else ()
+    _require(len(ports) == len(set(ports)), f"scalar inputs {sorted(ports)}: one is used twice; a word is taken once")
     waits = [wire for engine in program.engines.values() for wire in engine.wait_tokens]
     _require(len(waits) == len(set(waits)), f"wait_tokens: two engines wait on one wire ({sorted(waits)}); a token is taken once")
 
@@ -59,7 +65,11 @@ def _check_engine(name: str, program: PMUProgram, engine: Engine, config: PMUCon
     for field in ("wait_tokens", "send_tokens"):
         for wire in getattr(engine, field):
             _require(0 <= wire < config.control_wires, f"{name}.{field}: wire {wire}, the PMU has {config.control_wires}")
+    _check_pipeline(name, program, engine, config)
     addresses = visited(engine.loops, engine.base)
+    if addresses.size == 0 or engine.stages:
+        return              # a computed address is known at run time only
+    addresses = kept(engine, addresses)
     if addresses.size == 0:
         return
     _check_extent(name, program, engine, config, addresses)
@@ -78,6 +88,38 @@ def _check_engine(name: str, program: PMUProgram, engine: Engine, config: PMUCon
                                 f"a vector, {vector} elements")
     else:
         _require(bool((addresses * program.halves(1) % 2 == 0).all()), f"{name}: a vector must start at a whole word")
+
+
+def _check_pipeline(name: str, program: PMUProgram, engine: Engine, config: PMUConfig) -> None:
+    g = Geometry(config)
+    if isinstance(engine.index, Sequence):
+        _require(isinstance(engine, Write), f"{name}.index=Sequence(): only the write engine has packets with a sequence ID")
+    if isinstance(engine.index, Scalar):
+        _require(0 <= engine.index.port < config.scalar_inputs,
+                 f"{name}.index={engine.index}: scalar inputs are 0 to {config.scalar_inputs - 1}")
+        _require(0 <= engine.index.loops <= len(engine.loops),
+                 f"{name}.index={engine.index}: there are {len(engine.loops)} loops")
+    if isinstance(engine.index, Counter):
+        _require(0 <= engine.index.level < config.counter_levels,
+                 f"{name}.index={engine.index}: levels are 0 to {config.counter_levels - 1}")
+    for number, stage in enumerate(engine.stages):
+        limit = g.logical_bits if stage.operation is Operation.RANGE else 5
+        _require(0 <= stage.b < 1 << limit, f"{name}.stages[{number}].b={stage.b} must be from 0 to {(1 << limit) - 1}")
+        _require(-(1 << g.logical_bits - 1) <= stage.a < 1 << g.logical_bits,
+                 f"{name}.stages[{number}].a={stage.a} exceeds {g.logical_bits} bits")
+    if engine.shard:
+        _require(engine.shard.size > 0, f"{name}.shard.size={engine.shard.size} must be at least 1")
+    if isinstance(engine, Read) and engine.permute is not None:
+        _require(len(engine.permute) == config.lanes and all(0 <= lane < config.lanes for lane in engine.permute),
+                 f"{name}.permute={engine.permute} must name {config.lanes} lanes from 0 to {config.lanes - 1}")
+
+
+def kept(engine: Engine, addresses: np.ndarray) -> np.ndarray:
+    """Where in the scratchpad the accesses go that the engine's shard does not drop."""
+    if not engine.shard:
+        return addresses
+    inside = addresses[(addresses >= engine.shard.lower) & (addresses < engine.shard.lower + engine.shard.size)]
+    return inside - engine.shard.lower + engine.shard.place
 
 
 def _check_extent(name: str, program: PMUProgram, engine: Engine, config: PMUConfig, addresses: np.ndarray) -> None:
@@ -134,8 +176,8 @@ def _check_buffers(program: PMUProgram, config: PMUConfig) -> None:
         return
     low, high = [], []
     for engine in program.engines.values():
-        addresses = visited(engine.loops, engine.base)
-        if addresses.size and (isinstance(engine, Write) or engine.synchronised):
+        addresses = kept(engine, visited(engine.loops, engine.base))
+        if addresses.size and not engine.stages and (isinstance(engine, Write) or engine.synchronised):
             first, end = _reach(program, engine, config, addresses)
             low.append(first)
             high.append(end)

@@ -4,15 +4,15 @@ from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.common.counter import AffineAddress, CounterChain
 from hw.config import PMUConfig
+from hw.hierarchy import instantiate
 
 from .bank_map import split_vector
 from .geometry import Geometry
-from .layout import engine_layout
 from .storage import access_port
+from .walker import Walker, item_layout
 
-__all__ = ["AddressEngine", "request_layout"]
+__all__ = ["AddressEngine", "address_engine", "request_layout", "shared_ports"]
 
 
 def request_layout(config: PMUConfig) -> data.StructLayout:
@@ -20,12 +20,14 @@ def request_layout(config: PMUConfig) -> data.StructLayout:
 
     ``banks``: those it needs (one; two for an unaligned vector); ``bank``, ``row``: where it begins; ``bank_next``,
     ``row_next``: where the next vector is, of which it takes the half-lanes below ``turn`` if it ``straddles``;
-    ``turn``, ``rotate``: see align.py; ``word``: one word, at half-lane ``turn``; ``done``: the last access of a buffer.
+    ``turn``, ``rotate``: see align.py; ``word``: one word, at half-lane ``turn``; ``done``: the last access of a buffer;
+    ``dropped``: predicated off, it needs no bank.
     """
     g = Geometry(config)
     return data.StructLayout({
         "banks": config.banks, "bank": g.bank_bits, "row": g.row_bits, "bank_next": g.bank_bits, "row_next": g.row_bits,
         "straddles": 1, "turn": g.lane_bits, "rotate": 1, "word": 1, "done": 1,
+        "dropped": 1,
     })
 
 
@@ -33,83 +35,81 @@ class AddressEngine(wiring.Component):
     """Walks a loop nest and offers one bank access after another.
 
     Parameters: ``config``; ``own``, the fields that this kind of engine adds to :func:`engine_layout`.
-    Members:
-      ``program`` In; ``positions``, ``folds``, ``buffers``, ``buffer_stride`` In, of the PMU's program;
+    Members: those of :class:`hw.pmu.walker.Walker`, and
+      ``positions``, ``folds``, ``buffers``, ``buffer_stride`` In, of the PMU's program;
       ``rotating`` In, the address moves on by ``buffer_stride`` with every buffer;
-      ``start`` In, begin; ``active`` Out, there are accesses to make; ``fresh`` Out, the next one is the first of a buffer;
-      ``go`` In, an access may be made now (data or room is there); ``step`` Out, it is made; ``step_done`` Out, and it is the
-      last of its buffer; ``valid``, ``request`` Out, the access at the arbiter; ``grant`` In, it is performed in this cycle; ``port`` Out, the
+      ``advance`` Out, what comes out of the address pipeline is taken; ``staged``, ``staged_valid`` In, that;
+      ``room`` In, an access may be put before the arbiter; ``load`` Out, it is; ``drop`` Out, it is predicated off;
+      ``valid``, ``request`` Out, the access at the arbiter; ``grant`` In, it is performed in this cycle; ``port`` Out, the
       access at the storage.
-    Contract: one access a cycle while ``go`` and ``grant``; ``step`` to ``valid`` takes one cycle; ``request`` is registered
-    and stable until granted.
+    Contract: one access a cycle while ``go``, ``room`` and ``grant``; ``step`` to ``valid`` takes one cycle and one for every
+    pipeline stage; ``request`` is registered and stable until granted.
     """
 
     def __init__(self, config: PMUConfig, own: dict):
-        self.config, self.geometry = config, Geometry(config)
+        self.config, self.geometry, self.own = config, Geometry(config), own
         self.identity = (config, repr(own))
         super().__init__(self.ports(config, own))
 
     @staticmethod
     def ports(config: PMUConfig, own: dict) -> dict:
+        """The members of an engine of this kind; its walker's are among them."""
         g = Geometry(config)
-        return {
-            "program": In(engine_layout(config, **own)),
+        return dict(Walker(config, own).signature.members) | {
             "positions": In(data.ArrayLayout(unsigned(8), g.bank_bits)),
             "folds": In(data.ArrayLayout(unsigned(16), g.bank_bits)),
             "buffers": In(g.vector_bits + 1), "buffer_stride": In(g.address_bits), "rotating": In(1),
-            "start": In(1), "active": Out(1), "fresh": Out(1), "go": In(1), "step": Out(1), "step_done": Out(1),
+            "advance": Out(1), "staged": In(item_layout(config)), "staged_valid": In(1),
+            "room": In(1), "load": Out(1), "drop": Out(1),
             "valid": Out(1), "request": Out(request_layout(config)), "port": Out(access_port(config)), "grant": In(1),
         }
 
     def elaborate(self, platform):
         m = Module()
-        address, done = self._walk(m)
-        following = self._map(m, address)
+        m.submodules.walker = walker = Walker(self.config, self.own)
+        for name, member in walker.signature.members.items():
+            inner, outer = getattr(walker, name), getattr(self, name)
+            m.d.comb += inner.eq(outer) if member.flow is In else outer.eq(inner)
         m.d.comb += [
-            following.done.eq(done),
-            self.step.eq(self.active & self.go & (~self.valid | self.grant)),
-            self.step_done.eq(self.step & done),
+            self.advance.eq((~self.valid | self.grant) & self.room), walker.go.eq(self.go & self.advance),
+            self.load.eq(self.advance & self.staged_valid),
         ]
+        following = self._map(m, self._address(m))
         self._drive(m)
-        with m.If(self.step):
-            m.d.sync += [self.request.eq(following), self.fresh.eq(done)]
+        with m.If(self.load):
+            m.d.sync += self.request.eq(following)
         with m.If(self.start):
-            m.d.sync += [self.valid.eq(0), self.fresh.eq(1)]
-        with m.Elif(self.step | self.grant):
-            m.d.sync += self.valid.eq(self.step)
+            m.d.sync += self.valid.eq(0)
+        with m.Elif(self.load | self.grant):
+            m.d.sync += self.valid.eq(self.load)
         return m
 
-    def _walk(self, m):
-        """Counters, affine address and the offset of the present buffer."""
+    def _address(self, m):
+        """The scratchpad address: that of the pipeline, moved to the shard's place and the present buffer."""
         g, program = self.geometry, self.program
-        m.submodules.chain = chain = CounterChain(self.config.counter_levels, self.config.counter_bits)
-        m.submodules.affine = affine = AffineAddress(self.config.counter_levels, g.address_bits)
-        m.d.comb += [
-            chain.bounds.eq(program.bounds), affine.base.eq(program.base), affine.last.eq(chain.last),
-            affine.strides.eq(Cat(program.strides[level][:g.address_bits] for level in range(self.config.counter_levels))),
-            chain.start.eq(self.start), affine.start.eq(self.start),
-            chain.advance.eq(self.step), affine.advance.eq(self.step), self.active.eq(chain.active),
-        ]
-        done, address = Signal(), Signal(g.address_bits)
         buffer, offset = Signal(g.vector_bits + 1), Signal(g.address_bits)
-        m.d.comb += [done.eq((Cat(1, chain.last) >> program.handover)[0]), address.eq(affine.address + offset)]
         with m.If(self.start):
-            m.d.sync += [buffer.eq(0), offset.eq(0)]
-        with m.Elif(self.step_done & self.rotating):
+            m.d.sync += [buffer.eq(0), offset.eq(program.place)]
+        with m.Elif(self.load & self.staged.done & self.rotating):
             last = buffer + 1 >= self.buffers
-            m.d.sync += [buffer.eq(Mux(last, 0, buffer + 1)), offset.eq(Mux(last, 0, offset + self.buffer_stride))]
-        return address, done
+            m.d.sync += [buffer.eq(Mux(last, 0, buffer + 1)),
+                         offset.eq(Mux(last, program.place[:g.address_bits], offset + self.buffer_stride))]
+        return (self.staged.x + offset)[:g.address_bits]
 
     def _map(self, m, address):
         """The access at ``address``."""
-        g, access = self.geometry, self.program.access
+        g, program, access = self.geometry, self.program, self.program.access
         following = Signal(request_layout(self.config))
-        first_lane, vector = address[:g.lane_bits], address[g.lane_bits:]
-        with m.If(self.active):       # an idle engine costs the simulator nothing
+        here = Signal(g.address_bits)
+        m.d.comb += here.eq(address)
+        first_lane, vector = here[:g.lane_bits], here[g.lane_bits:]
+        beyond = program.extent.any() & (self.staged.x >= program.extent)
+        with m.If(self.load):         # an idle engine costs the simulator nothing
             bank, row = split_vector(m, vector, self.positions, self.folds, g, "here")
             m.d.comb += [
-                following.bank.eq(bank), following.row.eq(row), following.banks.eq(1 << bank), following.word.eq(access.word),
-                following.turn.eq(first_lane ^ ((address >> access.stripe_shift) & access.stripe_mask)),
+                following.done.eq(self.staged.done), following.bank.eq(bank), following.row.eq(row),
+                following.banks.eq(1 << bank), following.word.eq(access.word),
+                following.turn.eq(first_lane ^ ((here >> access.stripe_shift) & access.stripe_mask)),
             ]
             with m.If(access.column):
                 for bit in range(g.lane_bits):
@@ -122,12 +122,14 @@ class AddressEngine(wiring.Component):
                     following.bank_next.eq(bank_next), following.row_next.eq(row_next),
                     following.banks.eq((1 << bank) | (1 << bank_next)),
                 ]
+            with m.If(~self.staged.predicate | beyond):
+                m.d.comb += [self.drop.eq(1), following.banks.eq(0), following.dropped.eq(1)]
         return following
 
     def _drive(self, m):
         """The request at the storage, with the row of each half-lane."""
         g, request, port = self.geometry, self.request, self.port
-        m.d.comb += port.enable.eq(self.valid & self.grant)
+        m.d.comb += port.enable.eq(self.valid & self.grant & ~request.dropped)
         with m.If(self.valid):
             m.d.comb += [port[name].eq(request[name]) for name in ("bank", "bank_next", "straddles", "turn")]
             m.d.comb += port.rows.eq(request.row.replicate(g.half_lanes))
@@ -144,3 +146,25 @@ class AddressEngine(wiring.Component):
             if lane >> bit & 1:
                 row = row ^ self.program.access.spread[bit][:self.geometry.row_bits]
         return row
+
+
+_INPUTS = ("program", "start", "positions", "folds", "buffers", "buffer_stride", "grant", "scalar", "scalar_valid", "staged",
+           "staged_valid")
+_OUTPUTS = ("active", "fresh", "step", "step_done", "take_scalar", "item", "advance", "valid", "port")
+
+
+def shared_ports(config: PMUConfig, own: dict) -> dict:
+    """The members of an address engine that a write or read path hands on to the core unchanged."""
+    members = AddressEngine.ports(config, own)
+    return {name: members[name] for name in (*_INPUTS, *_OUTPUTS)}
+
+
+def address_engine(m: Module, platform, path: wiring.Component, own: dict) -> AddressEngine:
+    """An engine inside ``path``, its shared members joined to those of the path."""
+    engine = AddressEngine(path.config, own)
+    for name in _INPUTS:
+        m.d.comb += getattr(engine, name).eq(getattr(path, name))
+    for name in _OUTPUTS:
+        m.d.comb += getattr(path, name).eq(getattr(engine, name))
+    m.submodules.engine = instantiate(platform, engine)
+    return engine

@@ -51,9 +51,9 @@ class Geometry:
         return 1 << self.vector_bits
 
     @property
-    def argument_bits(self) -> int:
-        """Width of an address in the program: two share a word where they fit in 16 bits."""
-        return 16 if self.address_bits <= 16 else 32
+    def logical_bits(self) -> int:
+        """Bits of an address before predication: a tensor may be 16 times larger than the scratchpad of one of its shards."""
+        return self.address_bits + 4
 
 
 @dataclass(frozen=True)

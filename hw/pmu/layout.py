@@ -8,7 +8,18 @@ from hw.config import PMUConfig
 
 from .geometry import Geometry
 
-__all__ = ["access_layout", "engine_layout", "pmu_layout", "read_fields", "write_fields"]
+__all__ = ["INDEX_COUNTER", "INDEX_SCALAR", "INDEX_SEQUENCE", "STAGES", "access_layout", "engine_layout", "pmu_layout",
+           "read_fields", "stage_layout", "write_fields"]
+
+STAGES = 4                                                   # of the address pipeline, shared by all engines
+INDEX_SEQUENCE, INDEX_SCALAR, INDEX_COUNTER = 1, 2, 8        # values of ``index``: +input, +loop level; 0: none
+
+
+def stage_layout(config: PMUConfig) -> data.Layout:
+    """One stage of the address pipeline: works on the pair (x, y) of an access of engine ``owner`` (0: unused, 1: write,
+    2 + r: read engine r) and puts the result in y if ``to_y``, else in x; see address.py."""
+    return program_layout({"owner": 3, "operation": unsigned(2), "to_y": 1, "base": unsigned(2), "factor": unsigned(2),
+                           "b": Geometry(config).logical_bits, "a": unsigned(32)})
 
 
 def access_layout(config: PMUConfig) -> data.Layout:
@@ -33,18 +44,20 @@ def engine_layout(config: PMUConfig, **own) -> data.Layout:
     """What write and read engines share; ``own`` are the fields of one kind.
 
     ``handover``: a buffer is finished when counters 0..handover-1 are all on their last iteration (0: after every access).
+    ``index``: what the address pipeline gets as y; ``index_level``: a scalar serves until counters 0..index_level-1 are all on
+    their last iteration. ``extent``: if not 0, an address of that or more is dropped; ``place``: what is added to those kept.
     """
-    g = Geometry(config)
     return program_layout({
         "enable": 1,
         "handover": range(config.counter_levels + 1),
         "wait_tokens": config.control_wires,
         "send_tokens": config.control_wires,
+        "index": 4, "index_level": range(config.counter_levels + 1),
         **own,
         "access": access_layout(config),
-        "base": unsigned(32),
+        "extent": unsigned(32), "place": unsigned(32), "base": unsigned(32),
         "bounds": data.ArrayLayout(unsigned(config.counter_bits), config.counter_levels),
-        "strides": data.ArrayLayout(unsigned(g.argument_bits), config.counter_levels),
+        "strides": data.ArrayLayout(unsigned(32), config.counter_levels),
     })
 
 
@@ -54,8 +67,10 @@ def write_fields(config: PMUConfig) -> dict:
 
 
 def read_fields(config: PMUConfig) -> dict:
-    """The fields of a read engine alone. ``synchronised``: takes part in the semaphores; ``scalar``: emits words."""
-    return {"synchronised": 1, "scalar": 1}
+    """The fields of a read engine alone. ``synchronised``: takes part in the semaphores; ``scalar``: emits words;
+    ``permute``: lane i of the output is lane ``lanes[i]`` of what was read."""
+    return {"synchronised": 1, "scalar": 1, "permute": 1,
+            "lanes": data.ArrayLayout(unsigned(8), config.lanes)}
 
 
 def pmu_layout(config: PMUConfig) -> data.Layout:
@@ -70,6 +85,7 @@ def pmu_layout(config: PMUConfig) -> data.Layout:
         "buffer_stride": unsigned(32),
         "positions": data.ArrayLayout(unsigned(8), g.bank_bits),
         "folds": data.ArrayLayout(unsigned(16), g.bank_bits),
+        "stages": data.ArrayLayout(stage_layout(config), STAGES),
         "write": engine_layout(config, **write_fields(config)),
     }
     for engine in range(config.vector_outputs):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from hw.config import PMUConfig
 
+from .address import Counter, Scalar, Sequence
 from .geometry import BankMap, Geometry
-from .layout import pmu_layout
+from .layout import INDEX_COUNTER, INDEX_SCALAR, INDEX_SEQUENCE, STAGES, pmu_layout
 from .program import Element, Engine, PMUProgram, Read, Write
 
 __all__ = ["pack_program", "spread_vectors"]
@@ -18,8 +19,13 @@ def pack_program(program: PMUProgram, config: PMUConfig) -> int:
         "buffers": program.buffers, "buffer_stride": program.halves(program.buffer_stride),
         "positions": list(bank_map.positions), "folds": list(bank_map.folds),
     }
+    stages = []
     for name, engine in program.engines.items():
         fields[name] = _engine(program, engine, config)
+        owner = 1 if name == "write" else 2 + int(name[4:])
+        stages += [{"owner": owner, "operation": int(stage.operation), "to_y": stage.to_y, "base": int(stage.base),
+                    "factor": int(stage.factor), "a": stage.a & 0xFFFFFFFF, "b": stage.b} for stage in engine.stages]
+    fields["stages"] = stages + [{}] * (STAGES - len(stages))
     return pmu_layout(config).const(fields).as_value().value
 
 
@@ -33,21 +39,32 @@ def spread_vectors(program: PMUProgram, config: PMUConfig) -> list[int]:
 
 def _engine(program: PMUProgram, engine: Engine, config: PMUConfig) -> dict:
     g = Geometry(config)
-    mask = (1 << g.argument_bits) - 1
+    mask = (1 << g.logical_bits) - 1
     unused = config.counter_levels - len(engine.loops)
     fields = {
         "enable": 1, "handover": engine.buffer_loops,
         "wait_tokens": sum(1 << wire for wire in engine.wait_tokens),
         "send_tokens": sum(1 << wire for wire in engine.send_tokens),
-        "access": _access(program, engine, config), "base": program.halves(engine.base),
+        "access": _access(program, engine, config),
+        "base": program.halves(engine.base - (engine.shard.lower if engine.shard else 0)) & mask,
         "bounds": [loop.bound for loop in engine.loops] + [1] * unused,
         "strides": [program.halves(loop.stride) & mask for loop in engine.loops] + [0] * unused,
     }
+    if engine.shard:
+        fields |= {"extent": program.halves(engine.shard.size), "place": program.halves(engine.shard.place)}
+    if isinstance(engine.index, Sequence):
+        fields["index"] = INDEX_SEQUENCE
+    elif isinstance(engine.index, Scalar):
+        fields |= {"index": INDEX_SCALAR + engine.index.port, "index_level": engine.index.loops}
+    elif isinstance(engine.index, Counter):
+        fields["index"] = INDEX_COUNTER + engine.index.level
     if isinstance(engine, Write):
         fields["sources"] = sum(1 << port for port in engine.vectors) | \
             sum(1 << config.vector_inputs + port for port in engine.scalars)
     if isinstance(engine, Read):
         fields |= {"synchronised": engine.synchronised, "scalar": engine.scalar}
+        if engine.permute:
+            fields |= {"permute": 1, "lanes": list(engine.permute)}
     return fields
 
 

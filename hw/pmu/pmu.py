@@ -1,6 +1,6 @@
 """The PMU core: one write engine and several read engines around single-ported banks."""
 
-from amaranth.hdl import Cat, Module, Mux
+from amaranth.hdl import Cat, Module
 
 from hw.common.unit import DataflowUnit
 from hw.config import PMUConfig
@@ -8,9 +8,10 @@ from hw.hierarchy import instantiate
 
 from .arbiter import BankArbiter
 from .geometry import Geometry
-from .layout import pmu_layout
+from .layout import INDEX_SCALAR, pmu_layout
 from .read_path import ReadPath
 from .semaphores import Semaphores
+from .stages import AddressStages
 from .storage import storage
 from .tokens import TokenCounters
 from .write_path import WritePath
@@ -20,7 +21,7 @@ __all__ = ["PMU", "pmu_events"]
 
 def pmu_events(config: PMUConfig) -> list[str]:
     """Names of a PMU's event bits."""
-    return ["busy", "starved", "back_pressured", "packets_in", "bank_conflict", "write_vectors",
+    return ["busy", "starved", "back_pressured", "packets_in", "bank_conflict", "dropped", "write_vectors",
             *(f"read{engine}_vectors" for engine in range(config.vector_outputs))]
 
 
@@ -29,7 +30,8 @@ class PMU(DataflowUnit):
 
     Parameters: ``config``. The ports are those of :class:`hw.common.unit.DataflowUnit`; read engine r emits to
     ``vector_out[r]`` or ``scalar_out[r]``. The program is :func:`hw.pmu.layout.pmu_layout`, filled by hw/pmu/program.py.
-    Events besides the first four: ``bank_conflict``, an engine waited for a bank in this cycle; ``write_vectors`` and
+    Events besides the first four: ``bank_conflict``, an engine waited for a bank in this cycle;
+    ``dropped``, an access was predicated off; ``write_vectors`` and
     ``read<r>_vectors``, an access (vector or word) was performed.
 
     Contract: each engine sustains one vector a cycle as long as no two meet in a bank. Packet to bank: 2 cycles; bank to
@@ -67,7 +69,9 @@ class PMU(DataflowUnit):
         self._storage(m, platform, write, reads)
         self._permissions(m, write, reads)
         self._streams(m, write, reads)
-        m.d.comb += self.busy.eq(Cat(*((e.active, e.valid) for e in engines), *(~read.empty for read in reads)).any())
+        stages = self._addresses(m, platform, engines)
+        pending = Cat(*(~read.empty for read in reads), stages.busy)
+        m.d.comb += self.busy.eq(Cat(*((engine.active, engine.valid) for engine in engines), pending).any())
         self._events(m, write, reads, arbiter.conflict)
         return m
 
@@ -77,6 +81,19 @@ class PMU(DataflowUnit):
         m.d.comb += [memory.write.eq(write.port), memory.mask.eq(write.mask), memory.data.eq(write.data)]
         for index, read in enumerate(reads):
             m.d.comb += [memory.read[index].eq(read.port), read.q.eq(memory.q[index])]
+
+    def _addresses(self, m, platform, engines):
+        """Every engine's accesses go through the stages it owns."""
+        stages = AddressStages(self.config)
+        m.submodules.stages = instantiate(platform, stages)
+        m.d.comb += stages.program.eq(self.program.stages)
+        for index, engine in enumerate(engines):
+            m.d.comb += [
+                stages.item[index].eq(engine.item), stages.valid[index].eq(engine.step),
+                stages.advance[index].eq(engine.advance), stages.clear[index].eq(engine.start),
+                engine.staged.eq(stages.staged[index]), engine.staged_valid.eq(stages.staged_valid[index]),
+            ]
+        return stages
 
     def _permissions(self, m, write, reads):
         """Semaphores and tokens decide when an engine may go on."""
@@ -100,8 +117,15 @@ class PMU(DataflowUnit):
             ]
 
     def _streams(self, m, write, reads):
-        for outer, inner in zip([*self.vector_in, *self.scalar_in], [*write.vector_in, *write.scalar_in], strict=True):
+        for outer, inner in zip(self.vector_in, write.vector_in, strict=True):
             m.d.comb += [inner.valid.eq(outer.valid), inner.p.eq(outer.p), outer.ready.eq(inner.ready)]
+        engines = [write, *reads]
+        for number, (outer, inner) in enumerate(zip(self.scalar_in, write.scalar_in, strict=True)):
+            taken = [engine.take_scalar & (engine.program.index == INDEX_SCALAR + number) for engine in engines]
+            m.d.comb += [inner.valid.eq(outer.valid), inner.p.eq(outer.p), outer.ready.eq(inner.ready | Cat(taken).any())]
+            for engine in engines:
+                with m.If(engine.program.index == INDEX_SCALAR + number):
+                    m.d.comb += [engine.scalar.eq(outer.p.data), engine.scalar_valid.eq(outer.valid)]
         for index, read in enumerate(reads):
             for outer, inner in ((self.vector_out[index], read.vector_out), (self.scalar_out[index], read.scalar_out)):
                 m.d.comb += [outer.valid.eq(inner.valid), outer.p.eq(inner.p), inner.ready.eq(outer.ready)]
@@ -111,6 +135,7 @@ class PMU(DataflowUnit):
             self.events.busy.eq(self.busy), self.events.starved.eq(write.starved),
             self.events.back_pressured.eq(Cat(read.back_pressured for read in reads).any()),
             self.events.packets_in.eq(write.step), self.events.bank_conflict.eq(conflict),
+            self.events.dropped.eq(Cat(engine.dropped for engine in (write, *reads)).any()),
             self.events.write_vectors.eq(write.wrote),
         ]
         m.d.comb += [self.events[f"read{index}_vectors"].eq(read.did_read) for index, read in enumerate(reads)]

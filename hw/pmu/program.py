@@ -13,6 +13,7 @@ import numpy as np
 
 from hw.config import PMUConfig
 
+from .address import Counter, Scalar, Sequence, Shard, Stage
 from .geometry import BankMap, Geometry
 
 __all__ = ["Element", "Loop", "PMUProgram", "ProgramError", "Read", "Write", "argument", "vector_elements", "visited"]
@@ -44,7 +45,8 @@ class Engine:
     ``loops``: innermost first. ``base``: address of the first access in buffer 0. ``handover``: loops that make up one buffer
     (None: all of them): the buffer is handed over when they have all ended. ``word``: each access is one word, not a vector.
     ``wait_tokens``: control wires of which one token each is taken before a buffer is begun; ``send_tokens``: control wires
-    that pulse when a buffer is finished.
+    that pulse when a buffer is finished. ``index`` and ``stages``: the address pipeline (hw/pmu/address.py): what it gets as y,
+    and what it computes. ``shard``: the accesses that are for this PMU.
     """
 
     loops: tuple[Loop, ...]
@@ -53,6 +55,9 @@ class Engine:
     word: bool = False
     wait_tokens: tuple[int, ...] = ()
     send_tokens: tuple[int, ...] = ()
+    index: Sequence | Scalar | Counter | None = None
+    stages: tuple[Stage, ...] = ()
+    shard: Shard | None = None
 
     @property
     def buffer_loops(self) -> int:
@@ -82,12 +87,14 @@ class Read(Engine):
     """A read engine. ``synchronised``: waits for written buffers (else it reads what is there: a table).
 
     ``scalar``: emits words to its scalar output. ``transposed``: a vector is one element of each of several rows of the striped
-    buffer (``pitch`` elements apart) instead of neighbours in one row.
+    buffer (``pitch`` elements apart) instead of neighbours in one row. ``permute``: lane i of a vector is lane ``permute[i]`` of
+    what was read.
     """
 
     synchronised: bool = True
     scalar: bool = False
     transposed: bool = False
+    permute: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

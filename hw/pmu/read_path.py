@@ -7,10 +7,9 @@ from amaranth.lib.wiring import In, Out
 
 from hw.common.packet import vector_data
 from hw.config import PMUConfig
-from hw.hierarchy import instantiate
 
 from .align import aligned
-from .engine import AddressEngine
+from .engine import address_engine, shared_ports
 from .geometry import Geometry
 from .layout import read_fields
 
@@ -22,52 +21,44 @@ FIFO_DEPTH = 4      # issue, SRAM, FIFO, returned room: four vectors in flight s
 class ReadPath(wiring.Component):
     """Reads what the address engine points at and emits vectors, or word 0 of each to the scalar output.
 
-    Members: as :class:`hw.pmu.write_path.WritePath`, and ``q`` In, what the storage read in the last cycle; ``vector_out``, ``scalar_out`` Out;
-    ``did_read``, ``done`` Out, a read was performed (the last of its buffer); ``back_pressured`` Out, no room in the FIFO;
-    ``empty`` Out, everything was handed over.
+    Members: as :class:`hw.pmu.write_path.WritePath`, and ``q`` In, what the storage read in the last cycle; ``vector_out``,
+      ``scalar_out`` Out; ``did_read``, ``dropped``, ``done`` Out, a read was performed, predicated off, the last of its buffer;
+      ``back_pressured`` Out, no room in the FIFO; ``empty`` Out, everything was handed over.
     Contract: one vector or word a cycle; a granted read is in the output stream two cycles later.
     """
 
     def __init__(self, config: PMUConfig):
         self.config = self.identity = config
         self.geometry = g = Geometry(config)
-        ports = AddressEngine.ports(config, read_fields(config))
-        shared = {name: ports[name] for name in ("program", "positions", "folds", "buffers", "buffer_stride", "start", "active",
-                                                 "fresh", "step", "valid", "step_done", "port")}
-        super().__init__(shared | {
-            "allowed": In(1), "banks": Out(config.banks), "grant": In(1),
-            "q": In(16 * g.half_lanes),
+        super().__init__(shared_ports(config, read_fields(config)) | {
+            "allowed": In(1), "banks": Out(config.banks), "q": In(16 * g.half_lanes),
             "vector_out": Out(stream.Signature(vector_data(config.lanes))), "scalar_out": Out(stream.Signature(32)),
-            "did_read": Out(1), "done": Out(1), "back_pressured": Out(1), "empty": Out(1),
+            "did_read": Out(1), "dropped": Out(1), "done": Out(1), "back_pressured": Out(1), "empty": Out(1),
         })
 
     def elaborate(self, platform):
         m = Module()
-        engine = AddressEngine(self.config, read_fields(self.config))
-        m.submodules.engine = instantiate(platform, engine)
-        for name in ("program", "positions", "folds", "buffers", "buffer_stride", "start", "grant"):
-            m.d.comb += getattr(engine, name).eq(getattr(self, name))
-        for name in ("active", "fresh", "valid", "step", "step_done"):
-            m.d.comb += getattr(self, name).eq(getattr(engine, name))
-        request = engine.request
+        engine = address_engine(m, platform, self, read_fields(self.config))
+        request, performed = engine.request, Signal()
         m.d.comb += [
-            engine.rotating.eq(self.program.synchronised), self.banks.eq(request.banks), self.port.eq(engine.port),
-            self.did_read.eq(self.grant & self.valid), self.done.eq(self.did_read & request.done),
+            engine.rotating.eq(self.program.synchronised), self.banks.eq(request.banks), performed.eq(self.grant & self.valid),
+            self.did_read.eq(performed & ~request.dropped), self.dropped.eq(performed & request.dropped),
+            self.done.eq(performed & request.done),
         ]
         arrived = Signal()
         m.d.sync += arrived.eq(self.did_read & ~self.start)
-        vector = self._align(m, request, arrived)
-        popped = self._fifo(m, arrived, vector)
+        popped = self._fifo(m, arrived, self._align(m, request, arrived))
+        reserve = Signal()
         room = Signal(range(FIFO_DEPTH + 1), init=FIFO_DEPTH)      # places that no read has been promised
         with m.If(self.start):
             m.d.sync += room.eq(FIFO_DEPTH)
-        with m.Elif(engine.step & ~popped):
+        with m.Elif(reserve & ~popped):
             m.d.sync += room.eq(room - 1)
-        with m.Elif(popped & ~engine.step):
+        with m.Elif(popped & ~reserve):
             m.d.sync += room.eq(room + 1)
         m.d.comb += [
-            engine.go.eq(self.allowed & room.any()), self.empty.eq(room == FIFO_DEPTH),
-            self.back_pressured.eq(engine.active & self.allowed & ~room.any()),
+            reserve.eq(engine.load & ~engine.drop), engine.go.eq(self.allowed), engine.room.eq(room.any()),
+            self.empty.eq(room == FIFO_DEPTH), self.back_pressured.eq(engine.active & self.allowed & ~room.any()),
         ]
         return m
 
@@ -79,7 +70,10 @@ class ReadPath(wiring.Component):
         with m.If(self.did_read):
             m.d.sync += [turn.eq(request.turn), rotate.eq(request.rotate)]
         with m.If(arrived):
-            m.d.comb += vector.eq(aligned(m, self.q, turn=turn, rotate=rotate, back=False, name="to_vector"))
+            straight = aligned(m, self.q, turn=turn, rotate=rotate, back=False, name="to_vector")
+            m.d.comb += vector.eq(straight)
+            with m.If(self.program.permute):
+                m.d.comb += vector.eq(Cat(straight.word_select(lane[:g.lane_bits - 1], 32) for lane in self.program.lanes))
         return vector
 
     def _fifo(self, m, arrived, vector):

@@ -35,7 +35,8 @@ def storage(config: PMUConfig, platform):
 class _Storage(wiring.Component):
     """All banks.
 
-    Members: ``write``, ``read[r]`` In, accesses; ``mask`` In, half-lanes to write; ``data`` In, the vector to write; ``q[r]`` Out.
+    Members: ``write``, ``read[r]`` In, accesses; ``mask`` In, half-lanes to write; ``data`` In, the vector to write;
+      ``q[r]`` Out.
     Contract: accesses of one cycle never share a bank (the arbiter's promise). ``q[r]`` is valid in the cycle after a read,
     in no other. The contents survive reset.
     """
