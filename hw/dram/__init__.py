@@ -1,0 +1,1 @@
+"""Memory controllers: one channel of HBM or DDR each."""

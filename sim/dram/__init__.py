@@ -1,0 +1,5 @@
+"""Device models of memory channels: they store data and check every timing rule."""
+
+from .device import COMMANDS, SOURCES, DRAMDevice, commands, report, storage, violations
+
+__all__ = ["COMMANDS", "SOURCES", "DRAMDevice", "commands", "report", "storage", "violations"]

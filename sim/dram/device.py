@@ -1,0 +1,91 @@
+"""The device model of a memory channel as an Amaranth component, and what the host reads from it."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+import numpy as np
+from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In
+
+from hw.config import DRAMConfig
+from hw.dram.address import low_column_bits
+from hw.dram.dfi import DFI
+from hw.dram.timing import DRAMTiming, dram_timing
+
+__all__ = ["COMMANDS", "SOURCES", "DRAMDevice", "commands", "report", "storage", "violations"]
+
+SOURCES = [Path(__file__).parent / name for name in ("dram_device.sv", "dram_device.cpp")]
+COMMANDS = ("ACT", "PRE", "PREA", "REF", "RD", "WR")
+GEOMETRY = ("beat_bytes", "bank_groups", "banks_per_group", "rows", "columns")
+TIMES = ("command_buses", "beat_cycles", "cl", "cwl", "rcd", "rp", "ras", "rc", "rrd_s", "rrd_l", "faw", "faw_activates", "ccd_s", "ccd_l",
+         "ccd_l_write", "wtr_s", "wtr_l", "rtp", "wr", "rfc", "refi", "turnaround")
+
+
+def rules_text(timing: DRAMTiming) -> str:
+    """The device's rules as its ``RULES`` parameter."""
+    values = {name: getattr(timing.geometry, name) for name in GEOMETRY} | {name: getattr(timing, name) for name in TIMES}
+    values["low_column_bits"] = low_column_bits(timing.geometry)
+    return " ".join(f"{name}={value}" for name, value in values.items())
+
+
+class DRAMDevice(wiring.Component):
+    """The devices of one memory channel: they store, and check every timing rule and the refresh.
+
+    Parameters: ``config``, the tier; ``channel_index``, the number by which :func:`storage` and the others find it, unique in a model;
+    ``beat_bytes``; ``timing``, the rules to check if not those of ``config``; ``fatal``: a broken rule stops the simulation.
+    Members: ``dfi`` In(DFI): the controller's border.
+    Contract: reads and writes as :class:`hw.dram.dfi.DFI` says. Storage is zero at first and survives a reset.
+    Only for Verilator, with :data:`SOURCES` among the sources.
+    """
+
+    def __init__(self, config: DRAMConfig, channel_index: int, beat_bytes: int, *, timing: DRAMTiming | None = None, fatal: bool = True):
+        self.timing = timing or dram_timing(config, beat_bytes)
+        self.channel_index, self.fatal = channel_index, fatal
+        super().__init__({"dfi": In(DFI(self.timing))})
+
+    def elaborate(self, platform):
+        m = Module()
+        t, dfi = self.timing, self.dfi
+        ports = {
+            f"i_{bus}_{name}": Value.cast(command[name])
+            for bus, command in (("row", dfi.row), ("column", dfi.column)) for name, _ in command.shape()
+        }
+        m.submodules.device = Instance(
+            "dram_device", p_CHANNEL=self.channel_index, p_RULES=rules_text(t), p_READ_LATENCY=t.cl + t.beat_cycles,
+            p_WRITE_LATENCY=t.cwl, p_DATA_BITS=8 * t.geometry.beat_bytes, p_GROUP_BITS=len(Value.cast(dfi.row.group)),
+            p_BANK_BITS=len(Value.cast(dfi.row.bank)), p_ROW_BITS=t.geometry.row_bits, p_COLUMN_BITS=t.geometry.column_bits,
+            p_FATAL=int(self.fatal), i_clk=ClockSignal(), i_rst=ResetSignal(), i_write_data=dfi.write_data, i_write_mask=dfi.write_mask,
+            o_read_valid=dfi.read_valid, o_read_data=dfi.read_data, **ports)
+        return m
+
+
+def storage(lib: ctypes.CDLL, channel: int) -> np.ndarray:
+    """The bytes of a channel, in the order of channel-local addresses: the model's own memory, not a copy."""
+    size = ctypes.c_uint64()
+    lib.rdu_dram_data.restype = ctypes.c_void_p
+    address = lib.rdu_dram_data(channel, ctypes.byref(size))
+    if not address:
+        raise KeyError(f"the model has no memory channel {channel}")
+    return np.frombuffer((ctypes.c_uint8 * size.value).from_address(address), np.uint8)
+
+
+def violations(lib: ctypes.CDLL, channel: int) -> int:
+    """How often a rule was broken on a channel."""
+    lib.rdu_dram_violations.restype = ctypes.c_uint64
+    return lib.rdu_dram_violations(channel)
+
+
+def report(lib: ctypes.CDLL, channel: int) -> list[str]:
+    """One line for each of the first broken rules: channel, cycle, command, bank, rule, cycles kept and needed."""
+    lib.rdu_dram_report.restype = ctypes.c_char_p
+    return lib.rdu_dram_report(channel).decode().splitlines()
+
+
+def commands(lib: ctypes.CDLL, channel: int) -> dict[str, int]:
+    """How many commands of each kind the devices have seen."""
+    counts = (ctypes.c_uint64 * 7)()
+    lib.rdu_dram_commands(channel, counts)
+    return dict(zip(COMMANDS, counts, strict=False))
