@@ -14,14 +14,14 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from . import toolchain
 from .toolchain import ToolchainError
 
-__all__ = ["VERILATOR_FLAGS", "build"]
+__all__ = ["VERILATOR_FLAGS", "build", "cached"]
 
 # Two-state, no assertions of Verilator's own making, no $random initial values: what a clocked, fully reset design needs.
 VERILATOR_FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--timescale", "1ns/1ps", "-Wno-fatal", "-Wno-lint",
@@ -65,33 +65,45 @@ def build(verilog: str, top: str, *, sources: Sequence[Path | str] = (), generat
         raise ValueError(f"trace={trace!r} must be None, 'vcd' or 'fst'")
     generated = dict(generated or {})
     paths = [Path(source).resolve() for source in sources]
-    key = _key(verilog, top, paths, generated, [*flags], optimize, trace, assertions)
-    home = toolchain.build_root() / "sim"
-    result = home / f"{top}-{key[:20]}"
-    library = result / "model.so"
-    if library.exists():
-        return library
-    toolchain.compiler()
-    if trace == "fst" and not any(Path(d, "lz4.h").exists() for d in ("/usr/include", "/usr/local/include")):
-        raise ToolchainError("lz4.h not found, needed to write FST: `apt-get install liblz4-dev` (VCD works without)")
-    with _locked(home, key[:20]):
-        if not library.exists():
-            with _scratch(home, key[:20]) as scratch:
-                _compile(scratch, verilog, top, paths, generated, [*flags], optimize, trace, assertions)
-                shutil.rmtree(result, ignore_errors=True)
-                scratch.rename(result)
-    return library
-
-
-def _key(verilog: str, top: str, paths: list[Path], generated: dict[str, str], *rest) -> str:
-    beside = sorted({header for path in paths for header in path.parent.iterdir() if header.suffix in HEADERS})
-    files = {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in [*paths, *beside]}
-    everything = {
-        "verilog": hashlib.sha256(verilog.encode()).hexdigest(), "top": top, "files": files, "generated": generated, "rest": rest,
-        "tools": [toolchain.verilator_version(), toolchain.compiler_version()],
-        "recipe": hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
+    inputs = {
+        "verilog": _digest(verilog.encode()), "top": top, "files": _digests(paths), "generated": generated, "flags": [*flags],
+        "optimize": optimize, "trace": trace, "assertions": assertions, "recipe": _digest(Path(__file__).read_bytes()),
     }
-    return hashlib.sha256(json.dumps(everything, sort_keys=True, default=str).encode()).hexdigest()
+
+    def make(scratch: Path) -> None:
+        if trace == "fst" and not any(Path(d, "lz4.h").exists() for d in ("/usr/include", "/usr/local/include")):
+            raise ToolchainError("lz4.h not found, needed to write FST: `apt-get install liblz4-dev` (VCD works without)")
+        _compile(scratch, verilog, top, paths, generated, [*flags], optimize, trace, assertions)
+
+    return cached(top, inputs, make) / "model.so"
+
+
+def cached(name: str, inputs: dict, make: Callable[[Path], None]) -> Path:
+    """The directory ``name``-hash in the build cache that ``make`` filled for these ``inputs`` (JSON values) and tool versions.
+
+    ``make`` is called with an empty directory, by one process at a time; the result appears only when it has returned.
+    """
+    tools = [toolchain.verilator_version(), toolchain.compiler_version()]
+    key = _digest(json.dumps([inputs, tools], sort_keys=True, default=str).encode())[:20]
+    home = toolchain.build_root() / "sim"
+    result = home / f"{name}-{key}"
+    if not result.exists():
+        with _locked(home, key):
+            if not result.exists():
+                with _scratch(home, key) as scratch:
+                    make(scratch)
+                    scratch.rename(result)
+    return result
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _digests(paths: Sequence[Path]) -> dict[str, str]:
+    """Of each file, and of the headers beside it that it may include."""
+    beside = {header for path in paths for header in path.parent.iterdir() if header.suffix in HEADERS}
+    return {str(path): _digest(path.read_bytes()) for path in sorted({*paths, *beside})}
 
 
 @contextlib.contextmanager
@@ -179,17 +191,14 @@ def _runtime(trace: str | None, macros: list[str]) -> list[Path]:
     """Verilator's own C++ files, compiled once for each tool version and kind of trace and shared by all libraries."""
     include = toolchain.verilator_root() / "include"
     flags = ["-O2", *CXX_FLAGS, *macros, "-I", str(include), "-I", str(include / "vltstd")]
-    text = repr([flags, toolchain.verilator_version(), toolchain.compiler_version()])
-    name = f"runtime-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
-    home = toolchain.build_root() / "sim"
     files = [*RUNTIME, *TRACE_RUNTIME[trace]]
-    with _locked(home, name):
-        if not (home / name).exists():
-            with _scratch(home, name) as scratch:
-                for file in files:
-                    _run([toolchain.compiler(), *flags, "-c", include / file, "-o", scratch / f"{file}.o"], scratch)
-                scratch.rename(home / name)
-    return [home / name / f"{file}.o" for file in files]
+
+    def make(scratch: Path) -> None:
+        for file in files:
+            _run([toolchain.compiler(), *flags, "-c", include / file, "-o", scratch / f"{file}.o"], scratch)
+
+    home = cached("runtime", {"flags": flags, "files": files}, make)
+    return [home / f"{file}.o" for file in files]
 
 
 def _run(command: list, directory: Path) -> None:
