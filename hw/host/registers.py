@@ -50,7 +50,7 @@ class Field:
 class Register:
     """One 32-bit register at byte ``address``, or ``count`` of them, 4 bytes apart.
 
-    ``read_effect``: reading does something (the RTL gets a strobe). ``may_stall``: a read may wait some cycles.
+    ``reset``: value after reset (RW only). ``read_effect``: reading does something (the RTL gets a strobe). ``may_stall``: a read may wait some cycles.
     """
 
     name: str
@@ -59,6 +59,7 @@ class Register:
     description: str
     fields: tuple[Field, ...] = ()
     count: int = 1
+    reset: int = 0
     read_effect: bool = False
     may_stall: bool = False
 
@@ -148,8 +149,10 @@ REGISTERS: tuple[Register, ...] = (
     Register("COUNTER_SELECT", 0x070, RW, "An event counter of a unit.",
              (Field("index", 0, 8, "order of the unit's event list"), Field("unit", 16, 14, "number on the config network"))),
     Register("COUNTER_VALUE", 0x074, RO, "The selected counter; COUNTER_SELECT.index then advances by one.", read_effect=True, may_stall=True),
-    Register("INTERLEAVE", 0x078, RW, "How addresses spread over the HBM channels. Change it only while nothing is in memory.",
-             (Field("hbm", 0, 8, "log2 of the bytes that follow one another in one channel; 0 = one beat"),)),
+    Register("INTERLEAVE", 0x078, RW, "How addresses spread over the channels (hw.tln.interleave). Change it only while nothing is in memory.",
+             (Field("hbm_granularity", 0, 3, "log2 of the beats that lie together in one channel"),
+              Field("hbm_hash", 3, 1, "spread strides of a power of two"),
+              Field("ddr_granularity", 4, 3, ""), Field("ddr_hash", 7, 1, "")), reset=0x88),
     Register("SCHEDULE_LO", 0x080, RW, "Byte address of a schedule, bits 31..0; a multiple of 4."),
     Register("SCHEDULE_HI", 0x084, RW, "The rest of the schedule's address.",
              (Field("address", 0, 8, "bits 39..32"), Field("tier", 8, 2, "0 HBM, 1 DDR"))),

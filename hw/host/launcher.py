@@ -1,0 +1,132 @@
+"""The launcher: Program Load, Argument Load and Execute, from a queue of commands."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Signal, unsigned
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from hw.common.packet import MemoryPort
+from hw.common.program import ConfigWrite
+from hw.config import RDUConfig
+
+from .command import Operation, command_layout
+from .fetch import WordFetcher
+from .loader import ImageLoader
+from .reset_sequence import ResetSequence
+from .timers import KernelTimers
+
+__all__ = ["QUEUE_DEPTH", "Launcher"]
+
+QUEUE_DEPTH = 64
+
+
+class Launcher(wiring.Component):
+    """Executes commands in order.
+
+    Parameters: ``config``.
+    Members
+    -------
+    ``command`` In stream of :func:`~hw.host.command.command_layout`; not ready when the queue of 64 is full or the tile is being reset;
+    ``queued`` Out, commands in the queue; ``reset_request`` In, pulse.
+    ``memory`` Out(MemoryPort); ``config_write`` Out; ``execute`` Out, pulse per group; ``busy`` In, per group;
+    ``quiesce``, ``tile_reset`` Out and ``drained`` In: see :class:`ResetSequence`.
+    ``running`` Out; ``active`` Out, a command is queued or under way; ``halted`` Out; ``error`` Out, code and position;
+    ``kernel_cycles``, ``kernel_count`` Out; pulses: ``group_done`` Out, ``load_done`` Out, ``error_event`` Out, ``reset_done`` Out;
+    ``resetting`` Out.
+
+    Contract
+    --------
+    ARGUMENT takes one cycle; EXECUTE one cycle once its groups are idle; LOAD one cycle for each word of the image plus the memory's
+    latency. A word is on ``config_write`` before an ``execute`` that comes after it. After an error the launcher is halted: it drops
+    every command until the tile is reset. A reset drops the queue and ends a load wherever it is.
+    """
+
+    def __init__(self, config: RDUConfig):
+        self.config = self.identity = config
+        numbers = data.ArrayLayout(unsigned(32), config.groups)
+        super().__init__({
+            "command": In(stream.Signature(command_layout())),
+            "queued": Out(range(QUEUE_DEPTH + 1)),
+            "reset_request": In(1),
+            "memory": Out(MemoryPort(beat_bytes=config.beat_bytes, tag_bits=config.agcu.tag_bits)),
+            "config_write": Out(ConfigWrite()),
+            "execute": Out(config.groups),
+            "busy": In(config.groups),
+            "quiesce": Out(1), "drained": In(1), "tile_reset": Out(1),
+            "running": Out(config.groups), "active": Out(1), "halted": Out(1), "resetting": Out(1),
+            "error": Out(data.StructLayout({"code": 4, "position": 24})),
+            "kernel_cycles": Out(numbers), "kernel_count": Out(numbers),
+            "group_done": Out(config.groups), "load_done": Out(1), "error_event": Out(1), "reset_done": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        layout = command_layout()
+        m.submodules.queue = queue = SyncFIFO(width=layout.size, depth=QUEUE_DEPTH)
+        m.submodules.fetch = self.fetch = WordFetcher(self.config)
+        m.submodules.loader = self.loader = ImageLoader()
+        m.submodules.timers = self.timers = KernelTimers(self.config.groups)
+        m.submodules.reset_sequence = self.sequence = ResetSequence()
+        connect(m, self.fetch.memory, flipped(self.memory))
+        connect(m, self.fetch.words, self.loader.words)
+        self.take = Signal()
+        m.d.comb += [
+            self.command.ready.eq(queue.w_rdy & ~self.resetting),
+            queue.w_en.eq(self.command.valid & ~self.resetting), queue.w_data.eq(self.command.payload),
+            queue.r_en.eq(self.take | self.halted | self.resetting), self.queued.eq(queue.level),
+            self.active.eq(queue.r_rdy | self.fetch.busy | self.loader.active),
+        ]
+        self._execute(m, data.View(layout, queue.r_data), queue.r_rdy & ~self.halted & ~self.resetting)
+        self._reset(m)
+        self._report(m)
+        return m
+
+    def _execute(self, m: Module, command, valid) -> None:
+        """Takes the next command as soon as the one before and the groups that it names allow it."""
+        word, place, timers, loader = command.operand.word, command.operand.place, self.timers, self.loader
+        idle, groups = Signal(), command.groups[:self.config.groups]
+        m.d.comb += [
+            idle.eq(~(timers.running & groups).any()),
+            self.fetch.address.eq(place.address), self.fetch.length.eq(place.words), loader.length.eq(place.words),
+            timers.busy.eq(self.busy),
+        ]
+        start = Signal(self.config.groups)
+        argument = Signal()
+        with m.If(valid & ~loader.active):
+            with m.Switch(command.operation):
+                with m.Case(Operation.ARGUMENT):
+                    m.d.comb += [self.take.eq(1), argument.eq(1)]
+                with m.Case(Operation.EXECUTE):
+                    m.d.comb += [self.take.eq(idle), start.eq(groups & idle.replicate(len(start)))]
+                with m.Default():
+                    m.d.comb += [self.take.eq(idle & ~self.fetch.busy), loader.start.eq(self.take), self.fetch.start.eq(self.take)]
+        m.d.comb += timers.start.eq(start)
+        m.d.sync += [self.execute.eq(start), self.config_write.valid.eq(argument | loader.write.valid)]
+        with m.If(argument):
+            m.d.sync += [self.config_write.unit.eq(word.unit), self.config_write.word.eq(word.word), self.config_write.data.eq(word.data)]
+        with m.If(loader.write.valid):
+            m.d.sync += [self.config_write.unit.eq(loader.write.unit), self.config_write.word.eq(loader.write.word),
+                         self.config_write.data.eq(loader.write.data)]
+
+    def _reset(self, m: Module) -> None:
+        sequence = self.sequence
+        m.d.comb += [
+            sequence.request.eq(self.reset_request), sequence.drained.eq(self.drained & ~self.fetch.busy),
+            self.quiesce.eq(sequence.quiesce), self.tile_reset.eq(sequence.tile_reset), self.resetting.eq(sequence.active),
+            self.reset_done.eq(sequence.done),
+            self.loader.abort.eq(self.resetting), self.timers.clear.eq(self.resetting),
+            self.fetch.stop.eq(self.resetting | self.loader.done | self.loader.failed),
+        ]
+
+    def _report(self, m: Module) -> None:
+        timers, loader = self.timers, self.loader
+        m.d.comb += [
+            self.running.eq(timers.running), self.kernel_cycles.eq(timers.cycles), self.kernel_count.eq(timers.count),
+            self.group_done.eq(timers.done), self.load_done.eq(loader.done), self.error_event.eq(loader.failed),
+        ]
+        with m.If(loader.failed):
+            m.d.sync += [self.halted.eq(1), self.error.code.eq(loader.code), self.error.position.eq(loader.position)]
+        with m.If(self.resetting):
+            m.d.sync += [self.halted.eq(0), self.error.eq(0)]
