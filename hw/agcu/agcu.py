@@ -34,7 +34,7 @@ class AGCU(DataflowUnit):
     Contract
     --------
     One request a cycle, engines round robin; one beat a cycle delivered, engines round robin; up to ``outstanding`` reads and as many
-    writes under way, answers in any order, results in program order. ``execute`` to the first ``memory.request`` is 4 cycles; a response
+    writes under way, answers in any order, results in program order. ``execute`` to the first ``memory.request`` is 3 cycles; a response
     to its vector 2 cycles. Engines are independent: one whose output is blocked keeps its own slots only. ``busy`` falls when every
     load is delivered and every write answered. After a fault nothing more is issued, answers are still taken, ``busy`` stays up until
     reset. Reset is safe while ``drained``.

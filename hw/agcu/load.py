@@ -84,7 +84,7 @@ class LoadEngine(wiring.Component):
             have_all.eq((program.access == Access.FILL)
                         | (~self.misaligned & Mux(pair, last_valid & neighbours & (last == low + 1), have_low))),
         ]
-        upper = pair & have_low
+        upper = pair & have_low & ~self.misaligned
         beat = Signal(32 - shift)
         room = self._slots(m)
         m.d.comb += [

@@ -6,7 +6,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import connect, flipped
 
 from hw.agcu.agcu import AGCU
-from hw.agcu.program import AGCUProgram, Segment, Tier
+from hw.agcu.program import AGCUProgram, Segment, Tier, argument
 from sim.unit_bench import UnitBench
 from tests.tln.random_memory import SOURCES, MemoryControl, attach
 
@@ -52,13 +52,18 @@ class Bench:
         self.config = config
         self.unit = UnitBench(WithMemory(config, make), sources=SOURCES)
 
-    def start(self, program: AGCUProgram, segments=None, seed: int = 1, **memory) -> None:
-        """Resets, fills the memory with noise, and sets the program; ``memory``: see MemoryControl."""
+    def start(self, program: AGCUProgram, segments=None, seed: int = 1, arguments=None, **memory) -> None:
+        """Resets, fills the memory with noise, and sets the program; ``arguments``: fields replaced afterwards, unchecked;
+        ``memory``: see MemoryControl."""
         self.unit.reset()
         self.memory = MemoryControl(self.unit.lib, 0, tier_bytes=TIER_BYTES, tiers=2, seed=seed, **memory)
         self.memory.bytes[:] = np.random.default_rng(seed).integers(0, 256, self.memory.bytes.shape, dtype=np.uint8)
         table = AGCUProgram(loads=program.loads, stores=program.stores, segments=SEGMENTS if segments is None else segments)
-        self.unit.set("program", sum(word << 32 * index for index, word in enumerate(table.pack(self.config))))
+        words = table.pack(self.config)
+        for path, value in (arguments or {}).items():
+            word, shift, width = argument(self.config, path)
+            words[word] = words[word] & ~(((1 << width) - 1) << shift) | value << shift
+        self.unit.set("program", sum(word << 32 * index for index, word in enumerate(words)))
 
     def run(self, max_cycles: int, **until) -> int:
         return self.unit.run(max_cycles, until=until)

@@ -1,0 +1,130 @@
+"""The TLN against a byte-exact model: every request is answered once, with the right data, under every setting."""
+
+import numpy as np
+import pytest
+
+from hw.common.packet import Status, memory_request, memory_response
+from hw.config import preset
+from hw.tln.interleave import DEFAULT_INTERLEAVE
+
+from .bench import Bench
+
+CONFIG = preset("small")
+BEAT = CONFIG.beat_bytes
+REQUEST = memory_request(BEAT, CONFIG.agcu.tag_bits)
+RESPONSE = memory_response(BEAT, CONFIG.agcu.tag_bits)
+REQUESTERS = len(CONFIG.agcu_ports) + 2
+TAGS = 1 << CONFIG.agcu.tag_bits
+SETTINGS = [DEFAULT_INTERLEAVE, *({tier: {"granularity": g, "hash": h} for tier in ("hbm", "ddr")} for g, h in ((0, 0), (3, 1), (7, 0)))]
+
+
+@pytest.fixture(scope="module")
+def bench():
+    return Bench(CONFIG)
+
+
+def request(tier, beat, *, write=0, tag=0, mask=(1 << BEAT) - 1, data=0) -> int:
+    return REQUEST.const({"tier": tier, "address": beat * BEAT, "write": write, "tag": tag, "mask": mask, "data": data}).as_bits()
+
+
+def random_requests(rng, requester: int, count: int, images):
+    """Reads and writes to the requester's own 32 beats of HBM and DDR; (requests, what each must be answered with)."""
+    requests, answers = [], []
+    for number in range(count):
+        tier, beat = int(rng.integers(0, 2)), 32 * requester + int(rng.integers(0, 32))
+        tag = number % TAGS
+        if rng.random() < 0.05:
+            far = [(2, 0), (3, 5), (0, CONFIG.hbm.bytes // BEAT), (1, CONFIG.ddr.bytes // BEAT + beat), (0, 1 << 34)]
+            tier, beat = far[rng.integers(0, len(far))]
+            requests.append(request(tier, beat, write=int(rng.integers(0, 2)), tag=tag))
+            answers.append((Status.DECODE_ERROR, None))
+        elif rng.random() < 0.5:
+            data, mask = rng.integers(0, 256, BEAT, dtype=np.uint8), rng.integers(0, 2, BEAT, dtype=np.uint8)
+            requests.append(request(tier, beat, write=1, tag=tag, mask=int.from_bytes(np.packbits(mask, bitorder="little").tobytes(), "little"),
+                                    data=int.from_bytes(data.tobytes(), "little")))
+            images[tier][beat][mask > 0] = data[mask > 0]
+            answers.append((Status.OKAY, None))
+        else:
+            requests.append(request(tier, beat, tag=tag))
+            answers.append((Status.OKAY, images[tier][beat].tobytes()))
+    return requests, answers
+
+
+def check_answers(collected, answers) -> None:
+    """Answers of one requester: one for each request, the ones of one tag in the order of its requests."""
+    got: dict[int, list] = {}
+    for bits in collected.ints():
+        response = RESPONSE.from_bits(bits)
+        got.setdefault(response.tag, []).append(response)
+    assert sum(map(len, got.values())) == len(answers)
+    for number, (status, data) in enumerate(answers):
+        response = got[number % TAGS][number // TAGS]
+        assert response.status == status
+        if data is not None:
+            assert response.data.to_bytes(BEAT, "little") == data, f"request {number}"
+
+
+@pytest.mark.parametrize("setting", range(len(SETTINGS)))
+@pytest.mark.parametrize("seed", range(3))
+def test_random_traffic(bench, setting, seed):
+    """All requesters at once, random stalls and order: nothing lost, duplicated or misplaced."""
+    rng = np.random.default_rng(seed)
+    # At most 16 per channel are under way, fewer than there are tags, so equal tags are answered in order.
+    bench.start(SETTINGS[setting], seed=seed, request_stall=[0, 0.5, 0.8], response_stall=[0.5, 0, 0.3], latency=(1, 40), capacity=16)
+    images = [np.zeros((32 * REQUESTERS, BEAT), dtype=np.uint8) for _ in range(2)]
+    expected, collected = [], []
+    for requester in range(REQUESTERS):
+        requests, answers = random_requests(rng, requester, 500, images)
+        bench.unit.feed(f"requesters[{requester}].request", requests, stall=0.2 * (requester % 3), seed=seed)
+        collected.append(bench.unit.collect(f"requesters[{requester}].response", stall=0.3 * (requester % 2), seed=seed))
+        expected.append(answers)
+    bench.unit.run(100_000, until={f"requesters[{r}].response": 500 for r in range(REQUESTERS)})
+    bench.unit.tick(100)
+    for got, answers in zip(collected, expected, strict=True):
+        check_answers(got, answers)
+    for image, tier in zip(images, ("hbm", "ddr"), strict=True):
+        assert (bench.beats(tier, 0, len(image)) == image).all()
+
+
+def test_latency(bench):
+    """2 cycles from a requester to its channel, 1 back; the bench's memory itself takes 2."""
+    bench.start(DEFAULT_INTERLEAVE)
+    bench.unit.tick(5)
+    bench.unit.feed("requesters[3].request", [request(0, 0)])
+    response = bench.unit.collect("requesters[3].response")
+    bench.unit.run(100, until={"requesters[3].response": 1})
+    assert response.cycles[0] - bench.unit.sent("requesters[3].request").cycles[0] == 5
+
+
+def test_one_beat_per_channel_and_cycle(bench):
+    """Both HBM channels are kept busy by two requesters that stream, each at one request a cycle."""
+    bench.start(DEFAULT_INTERLEAVE, latency=(8, 8))
+    for requester in (0, 1):
+        bench.unit.feed(f"requesters[{requester}].request", [request(0, 4096 * requester + beat) for beat in range(1000)])
+        bench.unit.collect(f"requesters[{requester}].response")
+    assert bench.unit.run(5000, until={f"requesters[{r}].response": 1000 for r in (0, 1)}) <= 1030
+
+
+@pytest.mark.parametrize("stall", [0, 0.7])
+def test_fair(bench, stall):
+    """Six requesters overdrive one channel: after any time their counts differ by no more than one request and what is buffered."""
+    bench.start(DEFAULT_INTERLEAVE, request_stall=stall)
+    for requester in range(REQUESTERS):
+        bench.unit.feed(f"requesters[{requester}].request", [request(1, beat) for beat in range(1000)])
+        bench.unit.collect(f"requesters[{requester}].response")
+    for _ in range(10):
+        bench.unit.tick(100)
+        counts = [bench.unit.transfers(f"requesters[{r}].response") for r in range(REQUESTERS)]
+        assert max(counts) - min(counts) <= 1, counts
+    assert stall or sum(counts) >= 990
+
+
+def test_a_full_channel_blocks_only_those_who_use_it(bench):
+    """DDR takes nothing: a requester of HBM runs at full rate."""
+    bench.start(DEFAULT_INTERLEAVE, request_stall=[0, 0, 1.0])
+    bench.unit.feed("requesters[0].request", [request(1, beat) for beat in range(100)])
+    bench.unit.feed("requesters[1].request", [request(0, beat) for beat in range(500)])
+    for requester in (0, 1):
+        bench.unit.collect(f"requesters[{requester}].response")
+    assert bench.unit.run(1000, until={"requesters[1].response": 500}) <= 520
+    assert bench.unit.transfers("requesters[0].response") == 0
