@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,10 @@ FEATURES = HIDDEN = 64
 PARTIALS = 4             # interleaved sums over time of a PCU's reduction (hw.pcu.reduce)
 OUTPUTS = 16
 SHAPES = {"w1": (FEATURES, HIDDEN), "b1": (HIDDEN,), "w2": (HIDDEN, OUTPUTS), "b2": (OUTPUTS,)}
-LAYOUT: dict[str, int] = {}              # byte offset of each tensor in a network's memory image
-NETWORK_BYTES = 0
-for _name, _shape in SHAPES.items():
-    LAYOUT[_name] = NETWORK_BYTES
-    NETWORK_BYTES += 2 * int(np.prod(_shape))
+# A network's memory image: weights in BF16, biases (the accumulators' initial values) widened to FP32.
+SIZES = {name: (4 if name.startswith("b") else 2) * int(np.prod(shape)) for name, shape in SHAPES.items()}
+LAYOUT = dict(zip(SIZES, accumulate(SIZES.values(), initial=0), strict=False))       # byte offset of each tensor
+NETWORK_BYTES = sum(SIZES.values())
 
 
 class WeightFileError(ValueError):
@@ -59,7 +59,8 @@ class Network:
 
     def image(self) -> np.ndarray:
         """The network as it lies in device memory: all tensors row-major, one after the other, uint8 [NETWORK_BYTES]."""
-        return np.concatenate([getattr(self, name).reshape(-1) for name in SHAPES]).view(np.uint8)
+        return np.concatenate([self.w1.reshape(-1).view(np.uint8), fp.bf16_to_fp32(self.b1).view(np.uint8),
+                               self.w2.reshape(-1).view(np.uint8), fp.bf16_to_fp32(self.b2).view(np.uint8)])
 
     def run(self, pictures: np.ndarray, lanes: int) -> Answer:
         """Bit for bit what the kernel of :mod:`coe_app.kernels` computes from pictures uint16 [rows, 64] (BF16).

@@ -1,0 +1,151 @@
+"""The command ``rdu``."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from hw.config import PRESETS, ConfigError, RDUConfig, preset
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(help="OpenRDU: generate, simulate and measure a reconfigurable dataflow unit.", no_args_is_help=True,
+                  add_completion=False, pretty_exceptions_enable=False)
+console = Console()
+
+Preset = Annotated[str, typer.Option("--preset", help=f"Size of the device: {', '.join(PRESETS)}.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Write the results to this file, machine-readable.")]
+Waves = Annotated[str | None, typer.Option("--waves", metavar="FILE[:FROM-TO]",
+                                           help="Write a waveform (.vcd or .fst) of all cycles or a window of them.")]
+
+
+def _save(path: Path | None, values: dict) -> None:
+    if path is not None:
+        from coe_app.report import write_json
+        write_json(path, values)
+
+
+@app.command()
+def info(preset_name: Preset = "small", json_file: Json = None) -> None:
+    """Show the sizes of a preset."""
+    config = preset(preset_name)
+    values = json.loads(config.to_json()) | {
+        "pcus": sum(config.is_pcu(*point) for point in config.grid), "pmus": sum(not config.is_pcu(*point) for point in config.grid),
+        "macs_per_cycle": sum(config.is_pcu(*point) for point in config.grid) * config.pcu.macs_per_cycle,
+        "sram_bytes": sum(not config.is_pcu(*point) for point in config.grid) * config.pmu.words * 4,
+        "agcus": len(config.agcu_ports), "hbm_bytes": config.hbm.bytes, "ddr_bytes": config.ddr.bytes,
+        "config_hash": f"{config.digest:#010x}",
+    }
+    table = Table("size", "value", title=f"preset {config.name}")
+    for name, value in values.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{key}={item}" for key, item in value.items())
+        table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
+    console.print(table)
+    _save(json_file, values)
+
+
+@app.command()
+def verilog(preset_name: Preset = "small", json_file: Json = None,
+            output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; default: standard output.")] = None) -> None:
+    """Generate the synthesizable Verilog of a socket, each distinct module once."""
+    from hw.hierarchy import to_verilog
+    from hw.socket import Socket
+
+    config = preset(preset_name)
+    if len(config.grid) > MOST_UNITS_IN_A_TILE:
+        raise ConfigError(f"preset {config.name} has a grid of {config.rows}x{config.columns}: tiles of up to {MOST_UNITS_IN_A_TILE} units "
+                          "are generated as a whole; use it for single units and the performance model")
+    with console.status(f"generating Verilog of {config.name}") if output else _quiet():
+        text = to_verilog(Socket(config), "rdu_socket", synthesis=True)
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        partial = output.with_name(output.name + ".partial")
+        partial.write_text(text)
+        os.replace(partial, output)
+        console.print(f"{output}: {text.count(chr(10)):,} lines, {text.count('endmodule')} modules")
+    _save(json_file, {"preset": config.name, "lines": text.count("\n"), "modules": text.count("endmodule")})
+
+
+MOST_UNITS_IN_A_TILE = 256
+
+
+class _quiet:
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_exception):
+        return None
+
+
+@app.command()
+def coe(preset_name: Preset = "small", json_file: Json = None, waves: Waves = None,
+        requests: Annotated[int | None, typer.Option(help="Serve only the first N held-out pictures.")] = None,
+        batch: Annotated[int, typer.Option(help="Pictures that the router sees at once.")] = 4,
+        resident: Annotated[int, typer.Option(help="Experts that the HBM region holds.")] = 4,
+        weights: Annotated[Path | None, typer.Option(help="Another weight file (.npz, from python -m coe_app.train).")] = None,
+        picture: Annotated[Path, typer.Option(help="Where the timeline is drawn.")] = Path("build/coe_timeline.png"),
+        verbose: Annotated[bool, typer.Option("--verbose", "-v", help="One line per request.")] = False) -> None:
+    """Run the digits Composition of Experts on the simulated RTL."""
+    from coe_app.main import run
+
+    run(preset(preset_name), console=console, json_file=json_file, waves=waves, requests=requests, batch=batch, resident=resident,
+        weights=weights, picture=picture, verbose=verbose)
+
+
+@app.command()
+def bench(name: Annotated[str, typer.Argument(help="Which measurement; 'all' for every one, 'list' to see them.")] = "list",
+          preset_name: Preset = "small", json_file: Json = None) -> None:
+    """Run a measurement of bench/."""
+    import bench as benches
+
+    config: RDUConfig = preset(preset_name)
+    if name == "list":
+        for known, text in benches.descriptions().items():
+            console.print(f"{known:12} {text}")
+        return
+    results = [benches.run(each, config, console) for each in (benches.names() if name == "all" else [name])]
+    for result in results:
+        table = Table("metric", "case", "value", "unit", title=f"{result['bench']} on {result['preset']}")
+        for row in result["metrics"]:
+            table.add_row(row["metric"], str(row["case"]), f"{row['value']:,.4g}", row["unit"])
+        console.print(table)
+    _save(json_file, results[0] if name != "all" else {"benches": results})
+
+
+@app.command()
+def waves(file: Annotated[Path, typer.Argument(help="A waveform file, .vcd or .fst.")],
+          signals: Annotated[list[str] | None, typer.Argument(help="Parts of signal names; default: the most telling ones.")] = None,
+          window: Annotated[str | None, typer.Option(help="Cycles to show, FROM-TO.")] = None,
+          picture: Annotated[Path | None, typer.Option(help="Draw to this PNG instead of printing text.")] = None) -> None:
+    """List, print or draw signals of a waveform file."""
+    from sim.waves import show
+
+    show(file, signals or [], window=window, picture=picture, console=console)
+
+
+def main() -> None:
+    """Entry point: every expected error becomes one line and exit code 1 (Ctrl-C: 130)."""
+    errors: tuple[type[BaseException], ...] = (ValueError, OSError, RuntimeError, MemoryError, KeyError)
+    try:
+        app()
+    except KeyboardInterrupt:
+        Console(stderr=True).print("rdu: interrupted")
+        sys.exit(130)
+    except errors as error:
+        if os.environ.get("RDU_TRACEBACK"):
+            raise
+        Console(stderr=True, soft_wrap=True).print(f"rdu: {error}", markup=False, highlight=False)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
