@@ -67,7 +67,9 @@ def to_verilog(component: wiring.Component, name: str | None = None, *, synthesi
     top = verilog.convert(component, name=name or _snake_case(type(component).__name__), platform=platform, emit_src=False)
     # Amaranth's temporaries are called \$1 or \$auto$...: renamed, tools leave them out of traces and GTKWave reads the file.
     text = "\n".join([*platform.modules.values(), top])
-    return re.sub(r"\\\$(\S+)", lambda found: "_" + re.sub(r"\W", "_", found[1]), text)
+    text = re.sub(r"\\\$(\S+)", lambda found: "_" + re.sub(r"\W", "_", found[1]), text)
+    # A constant part of an otherwise driven signal becomes a process without inputs, which `always @*` would never run.
+    return re.sub(r"always @\*(\s+[^\s=]+ = \d+'[bdh][0-9a-f]+;\n)", r"always_comb\1", text)
 
 
 def _snake_case(name: str) -> str:
