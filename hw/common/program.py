@@ -4,11 +4,14 @@ A unit declares its program once, with :func:`program_layout`. The register that
 disassembler and the tables in docs/ all read that one declaration.
 """
 
+import re
+
 from amaranth.hdl import Cat, Module, Shape, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["COUNT_BITS", "UNIT_BITS", "WORD_BITS", "ConfigRegister", "ConfigWrite", "program_layout", "words_of"]
+__all__ = ["COUNT_BITS", "UNIT_BITS", "WORD_BITS", "ConfigRegister", "ConfigWrite", "field_position", "program_layout",
+           "words_of"]
 
 UNIT_BITS, WORD_BITS, COUNT_BITS = 14, 10, 8     # fields of a record header of a kernel image; together one word
 
@@ -37,6 +40,18 @@ def program_layout(fields: dict) -> data.FlexibleLayout:
 def words_of(layout: data.Layout) -> int:
     """Length of a program in 32-bit words."""
     return -(-Shape.cast(layout).width // 32)
+
+
+def field_position(layout: data.Layout, path: str) -> tuple[int, int]:
+    """(first bit, width) of a field given as ``"read0.strides[2].step"``. Raises ``KeyError`` naming the unknown part."""
+    bit, shape = 0, layout
+    for name, index in re.findall(r"([A-Za-z_]\w*)|\[(\d+)\]", path):
+        try:
+            field = shape[name or int(index)]
+        except (KeyError, TypeError):
+            raise KeyError(f"program has no field {path!r}: {name or index!r} is unknown") from None
+        bit, shape = bit + field.offset, field.shape
+    return bit, Shape.cast(shape).width
 
 
 class ConfigWrite(wiring.Signature):

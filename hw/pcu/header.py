@@ -1,0 +1,146 @@
+"""The header: input streams, the counter chain, unpacking, and the decision to issue an iteration."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hw.common.counter import CounterChain
+from hw.common.packet import scalar_packet, vector_data, vector_packet
+from hw.config import PCUConfig
+
+from .bundle import context_layout, step_layout
+from .layout import SLOTS, Mode, levels, pcu_layout
+from .systolic import StepControl
+
+__all__ = ["Header", "unpack"]
+
+
+def unpack(vector, lanes: int, half: Value) -> Value:
+    """Half of a packed BF16 vector as FP32: elements ``half * lanes`` and following."""
+    halves = [Cat(Cat(Const(0, 16), Value.cast(vector).word_select(part * lanes + lane, 16)) for lane in range(lanes))
+              for part in range(2)]
+    return Mux(half, halves[1], halves[0])
+
+
+class Header(wiring.Component):
+    """Issues iterations (SIMD) or steps (systolic) into stage 0.
+
+    Parameters: ``config``.
+    Members
+    -------
+    ``program`` In; ``start`` In, pulse; ``active`` Out, there are iterations left.
+    ``vector_in``, ``scalar_in`` In, the unit's streams; in systolic mode only vector input 0 (weights) is taken here.
+    ``room`` In, the output FIFO can take one more vector; ``reserve`` Out, the issued iteration will make one.
+    ``half_ready``, ``sums_ready`` In, systolic: the half of the broadcast buffer is filled, the tile's accumulators are ready;
+    ``open_tile``, ``issue_step``, ``release_half`` Out, pulses.
+    ``valid``, ``slots``, ``context`` Out, the iteration that enters stage 0; ``step`` Out, the systolic step (its weight
+    vector is slot 0).
+    ``starved`` Out, an input is missing; ``full`` Out, all inputs are there but not the room.
+
+    Contract
+    --------
+    One iteration a cycle when all used inputs have data. An input of level l is popped by the iteration in which the counters
+    below l are all on their last iteration; until then its head is used again. Of a packed vector input of level l, an
+    iteration uses the half that counter l's lowest bit says, and the vector is popped with its second half or at the end of
+    that loop. The unit's reset value of a level, 0, means: every iteration.
+    """
+
+    def __init__(self, config: PCUConfig):
+        self.config = config
+        super().__init__({
+            "program": In(pcu_layout(config)),
+            "start": In(1),
+            "active": Out(1),
+            "vector_in": In(stream.Signature(vector_packet(config.lanes, config.sequence_bits))).array(config.vector_inputs),
+            "scalar_in": In(stream.Signature(scalar_packet(config.sequence_bits))).array(config.scalar_inputs),
+            "room": In(1), "reserve": Out(1),
+            "half_ready": In(1), "sums_ready": In(1),
+            "open_tile": Out(1), "issue_step": Out(1), "issue_iteration": Out(1), "release_half": Out(1),
+            "valid": Out(1),
+            "slots": Out(data.ArrayLayout(vector_data(config.lanes), SLOTS)),
+            "context": Out(context_layout(config)),
+            "step": Out(step_layout(config)),
+            "starved": Out(1), "full": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.chain = chain = CounterChain(levels(self.config), self.config.counter_bits)
+        m.submodules.steps = steps = StepControl(self.config)
+        simd, missing, allowed, issue = Signal(), Signal(), Signal(), Signal()
+        produces = Signal()
+        m.d.comb += [
+            simd.eq(self.program.mode == Mode.SIMD),
+            chain.bounds.eq(self.program.bounds), chain.start.eq(self.start), chain.advance.eq(issue),
+            self.active.eq(chain.active),
+            allowed.eq(Mux(simd, self.room | ~produces, self.half_ready & (self.sums_ready | ~chain.first[3]))),
+            issue.eq(chain.active & ~missing & allowed),
+            self.starved.eq(chain.active & (missing | (~simd & ~self.half_ready))),
+            self.full.eq(chain.active & ~self.starved & ~allowed),
+        ]
+        m.d.comb += missing.eq(self._inputs(m, chain, issue))
+        self._context(m, chain, produces)
+        m.d.comb += [
+            self.reserve.eq(issue & simd & produces),
+            steps.program.eq(self.program), steps.index.eq(chain.index), steps.last.eq(chain.last),
+            steps.issue.eq(issue & ~simd), steps.start.eq(self.start),
+            self.issue_iteration.eq(issue & simd), self.issue_step.eq(issue & ~simd), self.open_tile.eq(issue & ~simd & chain.first[3]),
+            self.release_half.eq(issue & ~simd & steps.release),
+            self.step.eq(steps.step),
+        ]
+        m.d.sync += self.valid.eq(issue & simd)
+        return m
+
+    def _below_last(self, chain, level):
+        """The counters below ``level`` are all on their last iteration."""
+        return (Cat(Const(1, 1), chain.last) >> level)[0]
+
+    def _inputs(self, m, chain, issue):
+        """Pop and unpack every input; returns whether one that the program uses is missing."""
+        parity = Cat(index[0] for index in chain.index)
+        missing = []
+        for number, port in enumerate([*self.vector_in, *self.scalar_in]):
+            vector = number < len(self.vector_in)
+            fields = self.program.vector_input[number] if vector else self.program.scalar_input[number - len(self.vector_in)]
+            # In systolic mode inputs 1 and up belong to the broadcast buffer and the accumulators.
+            used = fields.used & ((self.program.mode == Mode.SIMD) | (number == 0))
+            half, pop = Signal(name=f"half_{number}"), Signal(name=f"pop_{number}")
+            m.d.comb += [
+                half.eq((parity >> fields.level)[0]),
+                pop.eq(self._below_last(chain, fields.level) & (~fields.packed | half | (chain.at_end >> fields.level)[0])),
+                port.ready.eq(used & issue & pop),
+            ]
+            missing.append(used & ~port.valid)
+            if vector and number < SLOTS:
+                payload = port.payload.data
+                with m.If(fields.packed):
+                    m.d.sync += self.slots[number].eq(unpack(payload, self.config.lanes, half))
+                with m.Else():
+                    m.d.sync += self.slots[number].eq(payload)
+        return Cat(missing).any()
+
+    def _context(self, m, chain, produces):
+        program, lanes = self.program, self.config.lanes
+        element = Signal(self.config.counter_bits)
+        produce_end = (chain.at_end >> program.produce)[0]
+        flush, mask = Signal(), Signal(lanes)
+        place = (lanes - 1).bit_length()
+        half = (Cat(index[0] for index in chain.index) >> program.produce)[0]
+        m.d.comb += [
+            produces.eq(self._below_last(chain, program.produce) & flush),
+            flush.eq(~program.output_packed | half | produce_end),
+            element.eq(Value.cast(chain.index).word_select(program.mask_level, self.config.counter_bits)),
+        ]
+        with m.If(~program.mask_used):
+            m.d.comb += mask.eq(~0)
+        with m.Else():
+            m.d.comb += mask.eq(Cat(
+                Cat(Const(lane, place), element) < program.mask_bound for lane in range(lanes)))
+        context = self.context
+        below_first = (Cat(Const(1, 1), chain.first) >> program.produce)[0]
+        m.d.sync += [
+            context.scalars.eq(Cat(port.payload.data for port in self.scalar_in)),
+            context.counters.eq(chain.index), context.element.eq(element),
+            context.first.eq(below_first), context.last.eq(self._below_last(chain, program.produce)),
+            context.packet.half.eq(half & program.output_packed), context.packet.flush.eq(flush), context.packet.mask.eq(mask),
+        ]
