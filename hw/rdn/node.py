@@ -11,11 +11,12 @@ from .control import ControlSwitch, control_selects
 from .link import Link
 from .switch import SWITCH_EVENTS, Switch, flow_table
 
-__all__ = ["EAST", "LOCAL", "NORTH", "SCALAR_PORTS", "SOUTH", "WEST", "SwitchNode", "scalar_link", "switch_events", "switch_program", "vector_link",
-           "vector_ports"]
+__all__ = ["EAST", "LOCAL", "NORTH", "PORT_NAMES", "SCALAR_PORTS", "SOUTH", "WEST", "SwitchNode", "scalar_link", "switch_events",
+           "switch_program", "vector_link", "vector_ports"]
 
 NORTH, EAST, SOUTH, WEST, LOCAL = range(5)          # LOCAL is the first local port; row 0 is the north edge
 SCALAR_PORTS = 5                                    # the control fabric's too
+PORT_NAMES = ("north", "east", "south", "west", "local0", "local1")
 
 
 def vector_ports(config) -> int:
