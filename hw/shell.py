@@ -48,6 +48,7 @@ class UnitShell(wiring.Component):
 
     def __init__(self, core: DataflowUnit, rdn: RDNConfig, *, groups: int, links: int):
         self.core, self.rdn, self.groups, self.links = core, rdn, groups, links
+        core._MustUse__silence = True        # of all shells alike, one is elaborated
         self.core_name = type(core).__name__.lower()
         self.verilog_name = f"{self.core_name}_shell"
         self.identity = (type(core).__name__, core.identity, rdn, groups, links)

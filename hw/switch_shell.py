@@ -25,6 +25,7 @@ class SwitchShell(wiring.Component):
     def __init__(self, rdn: RDNConfig):
         self.identity = rdn
         self.node = node = SwitchNode(rdn)
+        node._MustUse__silence = True        # of all shells alike, one is elaborated
         self.program_layout = switch_program(rdn)
         self.event_names = [f"{fabric}_{event}_{PORT_NAMES[port]}" for fabric, events in switch_events(rdn).members.items()
                             for event, ports in events.members.items() for port in range(ports)]

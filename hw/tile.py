@@ -39,8 +39,10 @@ def counter_names(config: RDUConfig) -> dict[str, list[str]]:
     """The event counters of each kind of unit ("pcu", "pmu", "agcu", "switch") in index order."""
     shells = [UnitShell(PCU(config.pcu), config.rdn, groups=config.groups, links=config.rdn.local_links),
               UnitShell(PMU(config.pmu), config.rdn, groups=config.groups, links=config.rdn.local_links), agcu_shell(config)]
-    names = {shell.core_name: shell.event_names for shell in shells} | {"switch": SwitchShell(config.rdn).event_names}
-    return names
+    switch = SwitchShell(config.rdn)
+    for shell in (*shells, switch):
+        shell._MustUse__silence = True       # made for their signatures only
+    return {shell.core_name: shell.event_names for shell in shells} | {"switch": switch.event_names}
 
 
 def tile_fault_layout() -> data.StructLayout:
