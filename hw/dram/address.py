@@ -24,9 +24,10 @@ def low_column_bits(geometry: DRAMGeometry) -> int:
 def split_address(geometry: DRAMGeometry, address) -> Cat:
     """The location of a channel-local beat index, as the bits of :func:`location_layout`.
 
-    From the low end an address is: column (64 bytes), bank group, rest of the column, bank in its group, row. Bank groups follow each
-    other so quickly that a sequential stream meets tCCD_S, not tCCD_L; it uses up whole rows before it needs other banks. Bank and
-    group are exclusive-ored with low row bits, so that streams a power of two apart do not meet in one bank. One-to-one.
+    From the low end an address is: column (64 bytes), bank group, rest of the column, bank in its group, row. Bank groups
+    follow each other so quickly that a sequential stream meets tCCD_S, not tCCD_L; it uses up whole rows before it needs other
+    banks. Bank and group are exclusive-ored with low row bits, so that streams a power of two apart do not meet in one bank.
+    One-to-one.
     """
     low, group_bits, bank_bits = low_column_bits(geometry), geometry.group_bits, geometry.bank_bits
     high = geometry.column_bits - low

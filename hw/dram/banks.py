@@ -17,15 +17,17 @@ class BankMachines(wiring.Component):
     Parameters: ``timing``.
     Members
     -------
-    ``activate``, ``precharge``, ``read``, ``write`` In: the command decided in this cycle, one-hot over the banks (precharge: any set);
+    ``activate``, ``precharge``, ``read``, ``write`` In: the command decided in this cycle, one-hot over the banks (precharge:
+    any set);
     ``activate_bank``, ``row`` In: of the activate; ``refresh`` In: REF is decided in this cycle.
-    ``opened`` Out: banks with an open row; ``can_activate``, ``can_precharge``, ``can_read``, ``can_write`` Out: banks for which the
-    command breaks no rule now (a read or write also needs ``opened`` and the right row; both are included for ``opened``).
+    ``opened`` Out: banks with an open row; ``can_activate``, ``can_precharge``, ``can_read``, ``can_write`` Out: banks for
+    which the command breaks no rule now (a read or write also needs ``opened`` and the right row; both are included for
+    ``opened``).
     ``settled`` Out: every bank could be precharged, if it is open; ``can_refresh`` Out: all are closed and precharged.
     ``query_bank`` In, ``query_row`` Out: the open row of a bank (meaningful if it is opened).
 
-    Contract: every rule of :class:`hw.dram.timing.DRAMTiming` except the refresh interval holds if a command is given only where the
-    output allows it, at most one of each kind a cycle. Outputs are functions of registers.
+    Contract: every rule of :class:`hw.dram.timing.DRAMTiming` except the refresh interval holds if a command is given only
+    where the output allows it, at most one of each kind a cycle. Outputs are functions of registers.
     """
 
     def __init__(self, timing: DRAMTiming):
@@ -35,7 +37,8 @@ class BankMachines(wiring.Component):
         super().__init__({
             "activate": In(banks), "precharge": In(banks), "read": In(banks), "write": In(banks), "refresh": In(1),
             "activate_bank": In(self.index_bits), "row": In(geometry.row_bits),
-            "opened": Out(banks), "can_activate": Out(banks), "can_precharge": Out(banks), "can_read": Out(banks), "can_write": Out(banks),
+            "opened": Out(banks), "can_activate": Out(banks), "can_precharge": Out(banks), "can_read": Out(banks),
+            "can_write": Out(banks),
             "settled": Out(1), "can_refresh": Out(1),
             "query_bank": In(self.index_bits), "query_row": Out(geometry.row_bits),
         })

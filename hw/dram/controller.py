@@ -15,7 +15,7 @@ from .address import location_layout, split_address
 from .banks import BankMachines
 from .data_path import ResponsePath, WriteBuffer
 from .dfi import DFI, ColumnCommand, RowCommand
-from .queue import RequestQueue
+from .queue import RequestQueue, index_of
 from .refresh import Refresher
 from .scheduler import Scheduler, Turnaround
 from .slots import SlotPool
@@ -50,16 +50,17 @@ class DRAMController(wiring.Component):
     Parameters: ``config``, the tier; ``beat_bytes``; ``tag_bits`` of the channel port; ``policy``.
     Members
     -------
-    ``port`` In(ChannelPort); ``dfi`` Out(DFI), every output a register; ``events`` Out: ``row_hit`` (column command), ``activate``,
-    ``refresh`` (REF), ``turnaround`` (the direction changes), ``busy`` (a request waits), one bit each.
+    ``port`` In(ChannelPort); ``dfi`` Out(DFI), every output a register; ``events`` Out: ``row_hit`` (column command),
+    ``activate``, ``refresh`` (REF), ``turnaround`` (the direction changes), ``busy`` (a request waits), one bit each.
 
     Contract
     --------
-    Exactly one response for each request. A read returns the last write that was accepted before it for each byte; a write is answered
-    when its data has reached the device. Requests to one beat take effect in the order in which they were accepted; others in any order.
-    Idle channel, row open: a read is answered ``timing.cl + timing.beat_cycles + 7`` cycles after the request was taken, with a closed row
-    ``timing.rcd + 1`` later. One request and one response a cycle. No request waits for ever: the oldest is urgent after ``policy.age_limit``
-    cycles. The device's timing rules and refresh interval are kept whatever the requests are.
+    Exactly one response for each request. A read returns the last write that was accepted before it for each byte; a write is
+    answered when its data has reached the device. Requests to one beat take effect in the order in which they were accepted;
+    others in any order.
+    Idle channel, row open: a read is answered ``timing.cl + timing.beat_cycles + 5`` cycles after the request was taken, with a
+    closed row ``timing.rcd`` later. One request and one response a cycle. No request waits for ever: the oldest is urgent after
+    ``policy.age_limit`` cycles. The device's timing rules and refresh interval are kept whatever the requests are.
     Errors: :class:`hw.config.ConfigError` for a channel or policy that cannot be built.
     """
 
@@ -127,7 +128,7 @@ class DRAMController(wiring.Component):
 
     def _schedule(self, m: Module) -> None:
         queue, banks, scheduler, turnaround = self.queue, self.banks, self.scheduler, self.turnaround
-        for name in ("valid", "write", "hit"):
+        for name in ("valid", "write", "hit", "with_oldest"):
             m.d.comb += getattr(scheduler, name).eq(getattr(queue, name))
         for bank in range(self.timing.geometry.banks):
             m.d.comb += scheduler.of_bank[bank].eq(queue.of_bank[bank])
@@ -144,7 +145,7 @@ class DRAMController(wiring.Component):
         m.d.comb += self.events.turnaround.eq(before ^ turnaround.mode_write)
 
     def _issue_columns(self, m: Module) -> None:
-        banks, queue, responses, picked = self.banks, self.queue, self.responses, self.queue.picked
+        banks, responses, picked = self.banks, self.responses, self.queue.picked
         count, group_bits = self.timing.geometry.banks, self.timing.geometry.group_bits
         issue, at = Signal(), Signal(count)
         m.d.comb += [
@@ -165,7 +166,8 @@ class DRAMController(wiring.Component):
         command = self.dfi.column
         m.d.sync += [
             command.command.eq(Mux(issue, Mux(picked.write, ColumnCommand.WR, ColumnCommand.RD), ColumnCommand.NOP)),
-            command.group.eq(picked.bank[:group_bits]), command.bank.eq(picked.bank[group_bits:]), command.column.eq(picked.column),
+            command.group.eq(picked.bank[:group_bits]), command.bank.eq(picked.bank[group_bits:]),
+            command.column.eq(picked.column),
         ]
         # A row whose last column was used is likely done with: it is closed early, before its bank is needed for another row.
         used_up = at & picked.column.all().replicate(count)
@@ -178,22 +180,25 @@ class DRAMController(wiring.Component):
         command = self.dfi.row
         m.d.comb += [
             activate.eq(scheduler.activate.any()), precharge.eq(scheduler.precharge.any()),
-            closing.eq(Cat((scheduler.precharge & sum(1 << b for b in range(count) if b >> bit & 1)).any() for bit in range(len(closing)))),
-            banks.activate.eq(Mux(activate, (1 << picked.bank)[:count], 0)), banks.activate_bank.eq(picked.bank), banks.row.eq(picked.row),
+            closing.eq(index_of(scheduler.precharge)),
+            banks.activate.eq(Mux(activate, (1 << picked.bank)[:count], 0)),
+            banks.activate_bank.eq(picked.bank), banks.row.eq(picked.row),
             banks.precharge.eq(scheduler.precharge | (banks.opened & refresher.precharge_all.replicate(count))),
             banks.refresh.eq(refresher.refresh),
-            refresher.settled.eq(banks.settled), refresher.can_refresh.eq(banks.can_refresh), refresher.any_open.eq(banks.opened.any()),
+            refresher.settled.eq(banks.settled), refresher.can_refresh.eq(banks.can_refresh),
+            refresher.any_open.eq(banks.opened.any()),
             self.events.activate.eq(activate), self.events.refresh.eq(refresher.refresh),
         ]
-        which, closed = Mux(activate, picked.bank, closing), Signal(count)
+        which = Mux(activate, picked.bank, closing)
         m.d.sync += [
             command.command.eq(Mux(refresher.refresh, RowCommand.REF, Mux(refresher.precharge_all, RowCommand.PREA, Mux(
                 activate, RowCommand.ACT, Mux(precharge, RowCommand.PRE, RowCommand.NOP))))),
             command.group.eq(which[:group_bits]), command.bank.eq(which[group_bits:]), command.row.eq(picked.row),
-            closed.eq(banks.precharge),
         ]
         # The queue learns of a row command when it is on the border: tRCD is longer than that.
         m.d.comb += [
             queue.opened.eq(command.command == RowCommand.ACT), queue.opened_row.eq(command.row),
-            queue.opened_bank.eq(Cat(command.group[:group_bits], command.bank)), queue.closed.eq(closed),
+            queue.opened_bank.eq(Cat(command.group[:group_bits], command.bank)),
+            queue.closed.eq(command.command == RowCommand.PRE), queue.closed_bank.eq(queue.opened_bank),
+            queue.closed_all.eq(command.command == RowCommand.PREA),
         ]

@@ -45,10 +45,10 @@ class DFI(wiring.Signature):
     Parameters: ``timing``; ``check_bits``, ECC bits stored beside each beat (0: none).
     Members
     -------
-    ``row`` Out, ``column`` Out: at most one command of each kind a cycle; a device with one command bus (``timing.command_buses``) gets
-    at most one of the two.
-    ``write_data``, ``write_check``, ``write_mask`` Out: the beat of the WR of ``timing.cwl`` cycles before; mask bit 1: the byte is written
-    (with check bits the whole beat always is).
+    ``row`` Out, ``column`` Out: at most one command of each kind a cycle; a device with one command bus
+    (``timing.command_buses``) gets at most one of the two.
+    ``write_data``, ``write_check``, ``write_mask`` Out: the beat of the WR of ``timing.cwl`` cycles before; mask bit 1: the
+    byte is written (with check bits the whole beat always is).
     ``read_valid``, ``read_data``, ``read_check`` In: the beat of the RD of ``timing.cl + timing.beat_cycles`` cycles before.
 
     A whole beat crosses in one cycle: the PHY turns it into ``timing.beat_cycles`` cycles of bursts on the pins.

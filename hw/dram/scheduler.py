@@ -14,11 +14,12 @@ class Turnaround(wiring.Component):
 
     Parameters: ``depth`` of the queue; ``batch``, commands that a phase may issue before the other direction can end it;
     ``patience``, cycles without work in the present direction before the other one's is done.
-    Members: ``valid``, ``write`` In, over the queue's entries; ``writes_full`` In: no further write can be taken in; ``issued`` In: a command
-    of the present direction; ``urgent`` In: the oldest entry has waited too long; ``demand`` In, ``demand_write`` In: a request waits outside
-    until the entries of this direction are done; ``mode_write`` Out: 1 while writes are issued.
-    Contract: a phase of reads ends when no further write fits (after ``batch`` reads), a phase of writes when ``2 * batch`` were issued and
-    reads wait; both when nothing is left to do in their direction, when the oldest entry is urgent and of the other one, and on demand.
+    Members: ``valid``, ``write`` In, over the queue's entries; ``writes_full`` In: no further write can be taken in; ``issued``
+    In: a command of the present direction; ``urgent`` In: the oldest entry has waited too long; ``demand`` In, ``demand_write``
+    In: a request waits outside until the entries of this direction are done; ``mode_write`` Out: 1 while writes are issued.
+    Contract: a phase of reads ends when no further write fits (after ``batch`` reads), a phase of writes when ``2 * batch``
+    were issued and reads wait; both when nothing is left to do in their direction, when the oldest entry is urgent and of the
+    other one, and on demand.
     """
 
     def __init__(self, depth: int, batch: int, patience: int = 4):
@@ -28,7 +29,8 @@ class Turnaround(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        reads, writes, here, there, enough, change = (Signal(name=name) for name in ("reads", "writes", "here", "there", "enough", "change"))
+        reads, writes, here, there, enough, change = (
+            Signal(name=name) for name in ("reads", "writes", "here", "there", "enough", "change"))
         idle, count = Signal(range(self.patience + 1)), Signal(range(2 * self.batch + 1))
         m.d.comb += [
             reads.eq((self.valid & ~self.write).any()),
@@ -54,19 +56,20 @@ class Turnaround(wiring.Component):
 class Scheduler(wiring.Component):
     """Picks at most one column and one row command in each cycle.
 
-    Parameters: ``depth`` of the queue, ``banks``, ``command_buses`` (with one, a column command keeps the row command waiting), ``age_limit``,
-    cycles after which the oldest entry is urgent, ``eager_close``: close every row without waiting hits.
+    Parameters: ``depth`` of the queue, ``banks``, ``command_buses`` (with one, a column command keeps the row command waiting),
+    ``age_limit``, cycles after which the oldest entry is urgent, ``eager_close``: close every row without waiting hits.
     Members
     -------
-    From the queue: ``valid``, ``write``, ``hit``, ``of_bank`` In. From the bank machines: ``can_activate``, ``can_precharge``, ``can_read``,
-    ``can_write`` In. ``mode_write`` In; ``hold_columns``, ``hold_rows`` In: no command of that kind; ``exhausted`` In: banks whose open
-    row will probably not be used again.
+    From the queue: ``valid``, ``write``, ``hit``, ``of_bank``, ``with_oldest`` In. From the bank machines: ``can_activate``,
+    ``can_precharge``, ``can_read``, ``can_write`` In. ``mode_write`` In; ``hold_columns``, ``hold_rows`` In: no command of that
+    kind; ``exhausted`` In: banks whose open row will probably not be used again.
     ``column`` Out: the entry whose RD or WR is issued, ``activate`` Out: the entry whose row is opened (both one-hot or zero),
     ``precharge`` Out: the bank that is closed, one-hot or zero; ``urgent`` Out.
 
-    Contract: column: the oldest entry of the present direction that is a hit and breaks no rule. Row: the row of the oldest entry whose
-    bank is closed; else a bank without waiting hits is closed if another row of it is waited for, or it is exhausted. Entries of the
-    other direction take part in banks that no entry of the present direction needs. An urgent entry is the only one served in its bank;
+    Contract: column: the oldest entry of the present direction that is a hit and breaks no rule. Row: the row of the oldest
+    entry whose bank is closed; else a bank without waiting hits is closed if another row of it is waited for, or it is
+    exhausted. Entries of the other direction take part in banks that no entry of the present direction needs. An urgent entry
+    is the only one served in its bank;
     so the oldest entry waits at most ``age_limit`` cycles and the time to close and open a row, plus refresh.
     Entries of one address and direction leave in order of age.
     """
@@ -76,6 +79,7 @@ class Scheduler(wiring.Component):
         self.age_limit, self.eager_close = age_limit, eager_close
         super().__init__({
             "valid": In(depth), "write": In(depth), "hit": In(depth), "of_bank": In(depth).array(banks),
+            "with_oldest": In(depth),
             "can_activate": In(banks), "can_precharge": In(banks), "can_read": In(banks), "can_write": In(banks),
             "mode_write": In(1), "hold_columns": In(1), "hold_rows": In(1), "exhausted": In(banks),
             "column": Out(depth), "activate": Out(depth), "precharge": Out(banks), "urgent": Out(1),
@@ -103,11 +107,10 @@ class Scheduler(wiring.Component):
             m.d.sync += age.eq(0)
         with m.Elif(~self.urgent):
             m.d.sync += age.eq(age + 1)
-        first_bank, blocked = Signal(banks), Signal(depth)
+        blocked = Signal(depth)
         m.d.comb += [
             self.urgent.eq(age == self.age_limit),
-            first_bank.eq(Cat(self.of_bank[bank][0] for bank in range(banks)) & self.urgent.replicate(banks)),
-            blocked.eq(entries(first_bank) & ~1),
+            blocked.eq(Mux(self.urgent, self.with_oldest & ~1, 0)),
         ]
         present, usable = Signal(depth), Signal(depth)
         m.d.comb += [
@@ -122,10 +125,11 @@ class Scheduler(wiring.Component):
         free = Signal()                                    # the bus for row commands
         m.d.comb += free.eq(~self.hold_rows & (1 if self.command_buses > 1 else ~self.column.any()))
         needed = some(present, "needed")
-        takes_part = present | entries(~needed)
+        takes_part = Signal(depth)
+        m.d.comb += takes_part.eq(present | entries(~needed))
         wants = takes_part & ~blocked & entries(self.can_activate & free.replicate(banks))
         m.d.comb += self.activate.eq(oldest(wants))
-        in_use = some(usable & present, "in_use") | (some(usable, "hits") & ~needed)
+        in_use = some(usable & takes_part, "in_use")
         waited = some(self.valid, "waited")
         closable = self.can_precharge & ~in_use & (waited | (~0 if self.eager_close else self.exhausted))
         go = free & ~self.activate.any()

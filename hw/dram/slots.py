@@ -1,10 +1,10 @@
 """Which slots of a store are free."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .queue import oldest
+from .queue import index_of, oldest
 
 __all__ = ["SlotPool"]
 
@@ -12,7 +12,8 @@ __all__ = ["SlotPool"]
 class SlotPool(wiring.Component):
     """Hands out the numbers 0 .. size-1, each to one holder at a time.
 
-    Members: ``slot`` Out, a free number, meaningful unless ``empty``; ``take`` In: it is taken; ``give`` In, ``given`` In: one comes back.
+    Members: ``slot`` Out, a free number, meaningful unless ``empty``; ``take`` In: it is taken; ``give`` In, ``given`` In: one
+    comes back.
     Contract: one taken and one given back a cycle; a number given back can be taken in the next cycle.
     """
 
@@ -26,7 +27,7 @@ class SlotPool(wiring.Component):
         m.d.comb += [
             first.eq(oldest(free)),
             self.empty.eq(~free.any()),
-            self.slot.eq(Cat((first & sum(1 << s for s in range(self.size) if s >> bit & 1)).any() for bit in range(len(self.slot)))),
+            self.slot.eq(index_of(first)),
         ]
         back = Mux(self.give, (1 << self.given)[:self.size], 0)
         m.d.sync += free.eq((free & ~(first & self.take.replicate(self.size))) | back)

@@ -12,7 +12,8 @@ class LaneTimers(wiring.Component):
 
     Parameters: ``lanes``; ``cycles``, the waiting time, at least 1.
     Members: ``start`` In, bit i starts counter i; ``idle`` Out, bit i: counter i is not running.
-    Contract: after ``start[i]`` in cycle t, ``idle[i]`` is 0 in cycles t+1 .. t+cycles-1 and 1 from t+cycles on: a command that waits for
+    Contract: after ``start[i]`` in cycle t, ``idle[i]`` is 0 in cycles t+1 .. t+cycles-1 and 1 from t+cycles on: a command that
+    waits for
     ``idle`` comes at least ``cycles`` after the one that started it. A running counter starts again.
 
     Bit k of all counters is one signal: a decrement of all lanes costs a few operations on whole vectors.

@@ -1,16 +1,16 @@
 """Timing and geometry of memory channels, in core cycles, from public figures. No HDL is imported here.
 
-The figures of a device are kept as published, in nanoseconds or device clocks (:class:`DeviceFigures`), and turned into whole core cycles,
-rounded up, at the core clock of the preset (``core_mhz``). Controller and device model see one *beat* (the unit of a memory request) as
-one column access; how a beat becomes bursts is decided here:
+The figures of a device are kept as published, in nanoseconds or device clocks (:class:`DeviceFigures`), and turned into whole
+core cycles, rounded up, at the core clock of the preset (``core_mhz``). Controller and device model see one *beat* (the unit of
+a memory request) as one column access; how a beat becomes bursts is decided here:
 
-- A beat of several bursts is spread over as many bank groups, which then work in lockstep as one (a DDR4-3200 burst of 16 bytes lasts
-  2.5 ns and a bank group takes one every 5 ns: two groups together give 32 bytes every 5 ns from *any* bank). The number of groups shrinks,
-  the row grows, and rules that count activates count each one for every group in it.
+- A beat of several bursts is spread over as many bank groups, which then work in lockstep as one (a DDR4-3200 burst of 16 bytes
+  lasts 2.5 ns and a bank group takes one every 5 ns: two groups together give 32 bytes every 5 ns from *any* bank). The number
+  of groups shrinks, the row grows, and rules that count activates count each one for every group in it.
 - A beat smaller than a burst: the channel is that much narrower (half an HBM channel for 16-byte beats).
 
-Sources: JESD235C (HBM2), JESD238 (HBM3), JESD79-4C (DDR4), JESD79-5B (DDR5); where a standard leaves a figure to the vendor, the one that
-the open simulators DRAMsim3 and Ramulator 2 use for the same speed.
+Sources: JESD235C (HBM2), JESD238 (HBM3), JESD79-4C (DDR4), JESD79-5B (DDR5); where a standard leaves a figure to the vendor,
+the one that the open simulators DRAMsim3 and Ramulator 2 use for the same speed.
 """
 
 from __future__ import annotations
@@ -58,24 +58,25 @@ DEVICES: dict[str, DeviceFigures] = {
     # 2 Gb/s a pin, 128-bit legacy channel, burst length 2, 4 Gb; clock 1 GHz. JESD235C; DRAMsim3 HBM2_4Gb_x128.
     "hbm2": DeviceFigures(
         core_mhz=1000, command_buses=2, burst_bytes=32, burst_ns=1, bank_groups=4, banks_per_group=4, page_bytes=2048,
-        cl=14, cwl=4, rcd=14, rp=14, ras=34, rc=48, rrd_s=4, rrd_l=6, faw=30, ccd_l=2, ccd_l_write=2, wtr_s=6, wtr_l=8, rtp=6, wr=16,
-        rfc=260, refi=3900, turnaround=1),
-    # 6.4 Gb/s a pin, one 32-bit pseudo channel, burst length 8, 16 Gb. JESD238; core figures as for HBM2 parts of the same vendors.
+        cl=14, cwl=4, rcd=14, rp=14, ras=34, rc=48, rrd_s=4, rrd_l=6, faw=30, ccd_l=2, ccd_l_write=2, wtr_s=6, wtr_l=8,
+        rtp=6, wr=16, rfc=260, refi=3900, turnaround=1),
+    # 6.4 Gb/s a pin, one 32-bit pseudo channel, burst length 8, 16 Gb. JESD238; core figures as for HBM2 parts of the same
+    # vendors.
     "hbm3": DeviceFigures(
         core_mhz=800, command_buses=2, burst_bytes=32, burst_ns=1.25, bank_groups=4, banks_per_group=4, page_bytes=1024,
-        cl=15, cwl=6.25, rcd=14, rp=14, ras=28, rc=42, rrd_s=2.5, rrd_l=3.75, faw=15, ccd_l=2.5, ccd_l_write=2.5, wtr_s=3.75, wtr_l=6.25,
-        rtp=5, wr=16, rfc=350, refi=3900, turnaround=1.25),
+        cl=15, cwl=6.25, rcd=14, rp=14, ras=28, rc=42, rrd_s=2.5, rrd_l=3.75, faw=15, ccd_l=2.5, ccd_l_write=2.5, wtr_s=3.75,
+        wtr_l=6.25, rtp=5, wr=16, rfc=350, refi=3900, turnaround=1.25),
     # 16-bit channel of two x8 8-Gb devices, 3200AA (22-22-22), CWL 16, tCK 0.625 ns. JESD79-4C tables 102, 136, 161.
     "ddr4-3200": DeviceFigures(
         core_mhz=1000, command_buses=1, burst_bytes=16, burst_ns=2.5, bank_groups=4, banks_per_group=4, page_bytes=2048,
-        cl=13.75, cwl=10, rcd=13.75, rp=13.75, ras=32, rc=45.75, rrd_s=2.5, rrd_l=4.9, faw=21, ccd_l=5, ccd_l_write=5, wtr_s=2.5, wtr_l=7.5,
-        rtp=7.5, wr=15, rfc=350, refi=7800, turnaround=1.25),
-    # 16-bit half of a sub-channel of two x8 16-Gb devices, 4800B (40-39-39), CWL 38, tCK 0.4167 ns. JESD79-5B. Writes to one bank group:
-    # tCCD_L_WR2 (whole bursts); a masked write is the controller's read-modify-write when ECC is on.
+        cl=13.75, cwl=10, rcd=13.75, rp=13.75, ras=32, rc=45.75, rrd_s=2.5, rrd_l=4.9, faw=21, ccd_l=5, ccd_l_write=5, wtr_s=2.5,
+        wtr_l=7.5, rtp=7.5, wr=15, rfc=350, refi=7800, turnaround=1.25),
+    # 16-bit half of a sub-channel of two x8 16-Gb devices, 4800B (40-39-39), CWL 38, tCK 0.4167 ns. JESD79-5B. Writes to one
+    # bank group: tCCD_L_WR2 (whole bursts); a masked write is the controller's read-modify-write when ECC is on.
     "ddr5-4800": DeviceFigures(
         core_mhz=900, command_buses=1, burst_bytes=32, burst_ns=10 / 3, bank_groups=8, banks_per_group=4, page_bytes=2048,
-        cl=16.67, cwl=15.83, rcd=16.25, rp=16.25, ras=32, rc=48.25, rrd_s=10 / 3, rrd_l=5, faw=13.34, ccd_l=5, ccd_l_write=10, wtr_s=2.5,
-        wtr_l=10, rtp=7.5, wr=30, rfc=295, refi=3900, turnaround=0.84),
+        cl=16.67, cwl=15.83, rcd=16.25, rp=16.25, ras=32, rc=48.25, rrd_s=10 / 3, rrd_l=5, faw=13.34, ccd_l=5, ccd_l_write=10,
+        wtr_s=2.5, wtr_l=10, rtp=7.5, wr=30, rfc=295, refi=3900, turnaround=0.84),
 }
 
 
@@ -128,8 +129,9 @@ class DRAMGeometry:
 class DRAMTiming:
     """The rules of one channel, in core cycles between commands; see :func:`dram_timing`.
 
-    ``cl`` to the first, ``cl + beat_cycles`` to the whole beat of a read; ``cwl`` to the data of a write. At most ``faw_activates``
-    activates lie within ``faw``. Derived rules (:attr:`read_to_write`, ...) are between command and command as well.
+    ``cl`` to the first, ``cl + beat_cycles`` to the whole beat of a read; ``cwl`` to the data of a write. At most
+    ``faw_activates`` activates lie within ``faw``. Derived rules (:attr:`read_to_write`, ...) are between command and command
+    as well.
     """
 
     name: str
@@ -160,7 +162,7 @@ class DRAMTiming:
 
     def __post_init__(self) -> None:
         if self.cwl < 2 or self.cl < 2:
-            raise ConfigError(f"dram timing {self.name}: cl={self.cl} and cwl={self.cwl} must be at least 2 (registered data path)")
+            raise ConfigError(f"dram timing {self.name}: cl={self.cl} and cwl={self.cwl} must be at least 2 (registers)")
         if self.rfc >= self.refi:
             raise ConfigError(f"dram timing {self.name}: rfc={self.rfc} leaves no time in refi={self.refi}")
 
@@ -219,7 +221,8 @@ def dram_timing(config: DRAMConfig, beat_bytes: int) -> DRAMTiming:
         geometry=DRAMGeometry(beat_bytes=beat_bytes, bank_groups=groups, banks_per_group=device.banks_per_group, rows=rows,
                               columns=row_bytes // beat_bytes),
         beat_cycles=beat, cl=cycles(device.cl), cwl=cycles(device.cwl),
-        rcd=cycles(device.rcd) + max(0, skew - tail), rp=cycles(device.rp), ras=cycles(device.ras) + skew, rc=cycles(device.rc) + skew,
+        rcd=cycles(device.rcd) + max(0, skew - tail), rp=cycles(device.rp), ras=cycles(device.ras) + skew,
+        rc=cycles(device.rc) + skew,
         rrd_s=cycles(lockstep * device.rrd_s), rrd_l=max(cycles(device.rrd_l), cycles(lockstep * device.rrd_s)),
         faw=cycles(device.faw) + (skew if lockstep == 4 else 0), faw_activates=max(1, 4 // lockstep),
         ccd_s=beat, ccd_l=max(beat, cycles(device.ccd_l) + _extra(bursts, lockstep, device, cycles)),

@@ -1,5 +1,5 @@
 """Device models of memory channels: they store data and check every timing rule."""
 
-from .device import COMMANDS, SOURCES, DRAMDevice, commands, report, storage, violations
+from .device import COMMANDS, SOURCES, DRAMDevice, commands, report, rules_text, set_rules, storage, violations
 
-__all__ = ["COMMANDS", "SOURCES", "DRAMDevice", "commands", "report", "storage", "violations"]
+__all__ = ["COMMANDS", "SOURCES", "DRAMDevice", "commands", "report", "rules_text", "set_rules", "storage", "violations"]

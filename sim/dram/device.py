@@ -15,33 +15,38 @@ from hw.dram.address import low_column_bits
 from hw.dram.dfi import DFI
 from hw.dram.timing import DRAMTiming, dram_timing
 
-__all__ = ["COMMANDS", "SOURCES", "DRAMDevice", "commands", "report", "storage", "violations"]
+__all__ = ["COMMANDS", "SOURCES", "DRAMDevice", "commands", "report", "rules_text", "set_rules", "storage", "violations"]
 
 SOURCES = [Path(__file__).parent / name for name in ("dram_device.sv", "dram_device.cpp")]
 COMMANDS = ("ACT", "PRE", "PREA", "REF", "RD", "WR")
 GEOMETRY = ("beat_bytes", "bank_groups", "banks_per_group", "rows", "columns")
-TIMES = ("command_buses", "beat_cycles", "cl", "cwl", "rcd", "rp", "ras", "rc", "rrd_s", "rrd_l", "faw", "faw_activates", "ccd_s", "ccd_l",
-         "ccd_l_write", "wtr_s", "wtr_l", "rtp", "wr", "rfc", "refi", "turnaround")
+TIMES = ("command_buses", "beat_cycles", "cl", "cwl", "rcd", "rp", "ras", "rc", "rrd_s", "rrd_l", "faw", "faw_activates",
+         "ccd_s", "ccd_l", "ccd_l_write", "wtr_s", "wtr_l", "rtp", "wr", "rfc", "refi", "turnaround")
 
 
-def rules_text(timing: DRAMTiming) -> str:
-    """The device's rules as its ``RULES`` parameter."""
+def rules_text(timing: DRAMTiming, **changes: int) -> str:
+    """The device's rules as its ``RULES`` parameter; ``changes`` replaces some."""
     values = {name: getattr(timing.geometry, name) for name in GEOMETRY} | {name: getattr(timing, name) for name in TIMES}
     values["low_column_bits"] = low_column_bits(timing.geometry)
-    return " ".join(f"{name}={value}" for name, value in values.items())
+    unknown = changes.keys() - values.keys()
+    if unknown:
+        raise KeyError(f"no such rule: {sorted(unknown)}; rules: {sorted(values)}")
+    return " ".join(f"{name}={value}" for name, value in (values | changes).items())
 
 
 class DRAMDevice(wiring.Component):
     """The devices of one memory channel: they store, and check every timing rule and the refresh.
 
-    Parameters: ``config``, the tier; ``channel_index``, the number by which :func:`storage` and the others find it, unique in a model;
+    Parameters: ``config``, the tier; ``channel_index``, the number by which :func:`storage` and the others find it, unique in a
+    model;
     ``beat_bytes``; ``timing``, the rules to check if not those of ``config``; ``fatal``: a broken rule stops the simulation.
     Members: ``dfi`` In(DFI): the controller's border.
     Contract: reads and writes as :class:`hw.dram.dfi.DFI` says. Storage is zero at first and survives a reset.
     Only for Verilator, with :data:`SOURCES` among the sources.
     """
 
-    def __init__(self, config: DRAMConfig, channel_index: int, beat_bytes: int, *, timing: DRAMTiming | None = None, fatal: bool = True):
+    def __init__(self, config: DRAMConfig, channel_index: int, beat_bytes: int, *, timing: DRAMTiming | None = None,
+                 fatal: bool = True):
         self.timing = timing or dram_timing(config, beat_bytes)
         self.channel_index, self.fatal = channel_index, fatal
         super().__init__({"dfi": In(DFI(self.timing))})
@@ -57,8 +62,8 @@ class DRAMDevice(wiring.Component):
             "dram_device", p_CHANNEL=self.channel_index, p_RULES=rules_text(t), p_READ_LATENCY=t.cl + t.beat_cycles,
             p_WRITE_LATENCY=t.cwl, p_DATA_BITS=8 * t.geometry.beat_bytes, p_GROUP_BITS=len(Value.cast(dfi.row.group)),
             p_BANK_BITS=len(Value.cast(dfi.row.bank)), p_ROW_BITS=t.geometry.row_bits, p_COLUMN_BITS=t.geometry.column_bits,
-            p_FATAL=int(self.fatal), i_clk=ClockSignal(), i_rst=ResetSignal(), i_write_data=dfi.write_data, i_write_mask=dfi.write_mask,
-            o_read_valid=dfi.read_valid, o_read_data=dfi.read_data, **ports)
+            p_FATAL=int(self.fatal), i_clk=ClockSignal(), i_rst=ResetSignal(), i_write_data=dfi.write_data,
+            i_write_mask=dfi.write_mask, o_read_valid=dfi.read_valid, o_read_data=dfi.read_data, **ports)
         return m
 
 
@@ -89,3 +94,9 @@ def commands(lib: ctypes.CDLL, channel: int) -> dict[str, int]:
     counts = (ctypes.c_uint64 * 7)()
     lib.rdu_dram_commands(channel, counts)
     return dict(zip(COMMANDS, counts, strict=False))
+
+
+def set_rules(lib: ctypes.CDLL, channel: int, timing: DRAMTiming, **changes: int) -> None:
+    """Gives the device of a channel other rules and an empty report, to see that a controller that breaks them is caught."""
+    lib.rdu_dram_rules(channel, rules_text(timing, **changes).encode())
+    lib.rdu_dram_forget(channel)

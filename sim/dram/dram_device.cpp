@@ -258,6 +258,12 @@ EXPORT uint8_t* rdu_dram_data(int channel, uint64_t* bytes) {
 }
 EXPORT uint64_t rdu_dram_violations(int channel) { return rdu::find(channel) ? rdu::find(channel)->violations : 0; }
 EXPORT const char* rdu_dram_report(int channel) { return rdu::find(channel) ? rdu::find(channel)->report.c_str() : ""; }
+EXPORT void rdu_dram_rules(int channel, const char* rules) {
+    if (DramDevice* device = rdu::find(channel)) device->rules = rdu::DramRules(rules);
+}
+EXPORT void rdu_dram_forget(int channel) {
+    if (DramDevice* device = rdu::find(channel)) device->violations = 0, device->report.clear();
+}
 EXPORT void rdu_dram_commands(int channel, uint64_t* counts) {
     if (DramDevice* device = rdu::find(channel)) std::memcpy(counts, device->commands.data(), sizeof device->commands);
 }

@@ -35,7 +35,7 @@ public:
     void read(uint32_t* data);                               // the beat of the oldest RD without data
     void reset();                                            // closes all rows and forgets all times; the storage stays
 
-    const DramRules rules;
+    DramRules rules;              // may be made stricter later, to see that a controller would be caught
     uint8_t* data = nullptr;      // in the order of channel-local addresses
     size_t bytes = 0;
     uint64_t violations = 0;

@@ -22,7 +22,8 @@ class Channel(wiring.Component):
     def __init__(self, controller: DRAMController, device: DRAMDevice):
         self.controller, self.device = controller, device
         super().__init__({"port": In(ChannelPort(
-            beat_bytes=controller.beat_bytes, address_bits=controller.timing.geometry.address_bits, tag_bits=controller.tag_bits)),
+            beat_bytes=controller.beat_bytes, address_bits=controller.timing.geometry.address_bits,
+            tag_bits=controller.tag_bits)),
             "events": Out(controller.events.shape())})
 
     def elaborate(self, platform):
@@ -74,8 +75,8 @@ class Memory:
 
     def run(self, address, write, *, mask=None, data=None, stall_in=0.0, stall_out=0.0, seed: int = 1, limit: int | None = None,
             check: bool = True) -> dict:
-        """Sends the requests; returns their response cycles, latencies and the number of cycles from the first request to the last
-        answer. Every answer is compared with a model in which the requests take effect in their order."""
+        """Sends the requests; returns their response cycles, latencies and the number of cycles from the first request to the
+        last answer. Every answer is compared with a model in which the requests take effect in their order."""
         address, write = np.asarray(address), np.asarray(write, np.uint8)
         count = len(address)
         assert count <= 1 << TAG_BITS
