@@ -2,7 +2,8 @@
 
 import numpy as np
 
-__all__ = ["CANONICAL_NAN", "as_float", "bf16_to_fp32", "canonical", "fp32_add", "fp32_mul", "fp32_sub", "fp32_to_bf16", "mac", "to_bits"]
+__all__ = ["CANONICAL_NAN", "as_float", "bf16_to_fp32", "canonical", "fp32_add", "fp32_mul", "fp32_sub", "fp32_to_bf16",
+           "mac", "to_bits"]
 
 CANONICAL_NAN = np.uint32(0x7FC00000)
 

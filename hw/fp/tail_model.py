@@ -154,7 +154,7 @@ def _round(total, k, sign):
     biased = k + (61 - 53 + 127) - zeros                                       # of the leading one
     down = np.clip(1 - biased, 0, 31)
     word = (word >> down) | ((word & ((np.int64(1) << down) - 1)) != 0)
-    rounded = (word >> 2) + ((word >> 1) & 1 & (((word & 5) != 0)))
+    rounded = (word >> 2) + ((word >> 1) & 1 & ((word & 5) != 0))
     magnitude = (np.maximum(biased - 1, 0) << 23) + rounded
     magnitude = np.where(total == 0, 0, np.minimum(magnitude, INFINITY))
     return (magnitude | (sign << 31)).astype(np.uint32)

