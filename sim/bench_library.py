@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from amaranth.lib import data
 
 from .ports import Ports
 
-__all__ = ["CPP", "Collected", "Condition", "as_int", "declare", "glue", "pack", "storage_bytes"]
+__all__ = ["CPP", "Collected", "Condition", "as_int", "declare", "glue", "load", "pack", "storage_bytes"]
 
 CPP = Path(__file__).parent / "cpp"
 
@@ -73,6 +74,23 @@ class Collected:
     def labels(self) -> np.ndarray:
         """The label of each packet of a link."""
         return self._array("bench_labels", np.uint32)
+
+
+_loaded: dict[Path, int] = {}
+
+
+def load(library: Path) -> ctypes.CDLL:
+    """The library with global variables of its own (device models keep their storage in some), however often it is loaded."""
+    times = _loaded[library] = _loaded.get(library, 0) + 1
+    if times == 1:
+        return ctypes.CDLL(str(library))
+    copy = os.memfd_create(library.parent.name)
+    try:
+        with library.open("rb") as source:
+            os.sendfile(copy, source.fileno(), 0, library.stat().st_size)
+        return ctypes.CDLL(f"/proc/self/{'./' * times}fd/{copy}")       # the loader takes equal names for equal files
+    finally:
+        os.close(copy)
 
 
 def glue(ports: Ports) -> str:

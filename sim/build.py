@@ -21,7 +21,7 @@ from pathlib import Path
 from . import toolchain
 from .toolchain import ToolchainError
 
-__all__ = ["VERILATOR_FLAGS", "build", "cached"]
+__all__ = ["VERILATOR_FLAGS", "build", "cached", "digests"]
 
 # Two-state, no assertions of Verilator's own making, no $random initial values: what a clocked, fully reset design needs.
 VERILATOR_FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--timescale", "1ns/1ps", "-Wno-fatal", "-Wno-lint",
@@ -66,7 +66,7 @@ def build(verilog: str, top: str, *, sources: Sequence[Path | str] = (), generat
     generated = dict(generated or {})
     paths = [Path(source).resolve() for source in sources]
     inputs = {
-        "verilog": _digest(verilog.encode()), "top": top, "files": _digests(paths), "generated": generated, "flags": [*flags],
+        "verilog": _digest(verilog.encode()), "top": top, "files": digests(paths), "generated": generated, "flags": [*flags],
         "optimize": optimize, "trace": trace, "assertions": assertions, "recipe": _digest(Path(__file__).read_bytes()),
     }
 
@@ -100,7 +100,7 @@ def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _digests(paths: Sequence[Path]) -> dict[str, str]:
+def digests(paths: Sequence[Path]) -> dict[str, str]:
     """Of each file, and of the headers beside it that it may include."""
     beside = {header for path in paths for header in path.parent.iterdir() if header.suffix in HEADERS}
     return {str(path): _digest(path.read_bytes()) for path in sorted({*paths, *beside})}

@@ -20,7 +20,7 @@ from amaranth.lib import wiring
 
 from hw.hierarchy import to_verilog
 
-from .bench_library import CPP, Collected, Condition, as_int, declare, glue, pack, storage_bytes
+from .bench_library import CPP, Collected, Condition, as_int, declare, glue, load, pack, storage_bytes
 from .build import build
 from .ports import Ports
 
@@ -73,7 +73,7 @@ class UnitBench:
         self.progress_limit = progress_limit
         library = build(verilog, top, sources=[CPP / "bench.cpp", *sources], generated={"glue.cpp": glue(self.ports)},
                         optimize=optimize, flags=flags, trace=trace, assertions=assertions)
-        self.lib = ctypes.CDLL(str(library))
+        self.lib = load(library)
         declare(self.lib)
         self._handle = ctypes.c_void_p(self.lib.bench_new())
         self._data = {port.name: ctypes.c_char_p(None) for port in self.ports.ports}

@@ -1,7 +1,7 @@
 """A whole device as a Verilated shared library, driven from Python with the clock loop in C++.
 
-:class:`VerilatedBackend` is what ``sw_driver.Device`` runs on by default: register and window accesses go over the device's own
-AXI ports by bus masters in C++; between them the clock runs until the interrupt line is high.
+Register and window accesses go over the device's own AXI ports by bus masters in C++; between them the clock runs until the
+interrupt line is high. :class:`sim.device.VerilatedBackend` is this for a whole socket, and what ``sw_driver.Device`` runs on.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from amaranth.lib import wiring
 
 from hw.hierarchy import to_verilog
 
-from .bench_library import CPP, glue
+from .bench_library import CPP, glue, load
 from .build import build
 from .ports import Ports
 from .unit_bench import ModelError
@@ -49,7 +49,7 @@ class VerilatedHost:
         self.beat_bytes = next((port.width // 8 for port in self.ports.ports if port.name == "s_axi_wdata"), 0)
         self.library = build(text, name, sources=[CPP / "host.cpp", *sources], generated={"glue.cpp": glue(self.ports)},
                              optimize=optimize, flags=flags, trace=trace)
-        self.lib = _declare(ctypes.CDLL(str(self.library)))
+        self.lib = _declare(load(self.library))
         self._handle = ctypes.c_void_p(self.lib.host_new())
         self.lib.host_timeout(self._handle, timeout)
         self.seconds, self.cycles_run = 0.0, 0

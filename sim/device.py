@@ -1,0 +1,61 @@
+"""The whole simulated RDU behind the driver's ``Backend`` interface."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from hw.config import RDUConfig
+
+from .dram import device as dram
+from .top import SimulationTop, channel_index
+from .unit_bench import ModelError
+from .verilated import TIER_SHIFT, VerilatedHost
+
+__all__ = ["VerilatedBackend"]
+
+
+class VerilatedBackend(VerilatedHost):
+    """A socket of ``config`` with its memory, as ``sw_driver.backend.Backend``.
+
+    ``trace``: None, "vcd" or "fst", able to write waveforms (see :meth:`~sim.verilated.VerilatedHost.waves`); a model that is not
+    runs at full speed. The first use of a configuration builds the model (minutes), later ones take it from the cache.
+    Memory is accessed through the device's own AXI window; :meth:`storage` shows a channel's bytes as they lie in the DRAM.
+    """
+
+    def __init__(self, config: RDUConfig, *, trace: str | None = None, optimize: str = "-O3", timeout: int = 100_000):
+        self.config = config
+        super().__init__(SimulationTop(config), f"rdu_{config.name}", sources=dram.SOURCES, trace=trace, optimize=optimize,
+                         timeout=timeout)
+
+    def mem_read(self, tier: int, address: int, length: int) -> np.ndarray:
+        """``length`` bytes of device memory, uint8."""
+        return self.window_read(tier << TIER_SHIFT | address, length)
+
+    def mem_write(self, tier: int, address: int, values) -> None:
+        """Writes the bytes of an array to device memory."""
+        self.window_write(tier << TIER_SHIFT | address, values)
+
+    def storage(self, tier: str, channel: int) -> np.ndarray:
+        """The bytes of one channel ("hbm" or "ddr"), channel-local order, without a copy; valid until :meth:`close`."""
+        return dram.storage(self.lib, channel_index(self.config, tier, channel))
+
+    def memory_commands(self) -> dict[str, dict[str, int]]:
+        """Commands that each channel's devices have seen, by channel name and kind."""
+        return {name: dram.commands(self.lib, index) for name, index in self._channels().items()}
+
+    def _channels(self) -> dict[str, int]:
+        return {f"{tier}{channel}": channel_index(self.config, tier, channel)
+                for tier in ("hbm", "ddr") for channel in range(getattr(self.config, tier).channels)}
+
+    def _check(self, status: int) -> None:
+        try:
+            super()._check(status)
+        except ModelError as error:
+            broken = [line for index in self._channels().values() for line in dram.report(self.lib, index)]
+            raise ModelError("\n".join([str(error), *broken])) if broken else error from None
+
+    def waves_window(self, file: Path | str, cycles: int) -> None:
+        """Writes the next ``cycles`` cycles to ``file``."""
+        self.waves(file, self.cycles, self.cycles + cycles)
