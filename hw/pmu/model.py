@@ -14,7 +14,7 @@ from .address import Counter, Scalar, Sequence
 from .geometry import Geometry
 from .program import Engine, PMUProgram, Read, vector_elements
 
-__all__ = ["PMUModel"]
+__all__ = ["PMUModel", "addresses"]
 
 
 @dataclass(frozen=True)
@@ -113,10 +113,7 @@ class PMUModel:
 
     def _address(self, program: PMUProgram, engine: Engine, access: _Access, sequence: int, words) -> int | None:
         """The half-word address after the pipeline and the shard; None if it is dropped."""
-        bits = Geometry(self.config).logical_bits
-        mask = (1 << bits) - 1
-        lower = program.halves(engine.shard.lower) if engine.shard else 0
-        x, y, predicate = access.address - lower & mask, 0, True
+        y = 0
         if isinstance(engine.index, Sequence):
             y = sequence
         elif isinstance(engine.index, Counter):
@@ -125,12 +122,8 @@ class PMUModel:
             queue = words.get(engine.index.port)
             if not queue:
                 raise RuntimeError(f"deadlock: scalar input {engine.index.port} ran dry")
-            y = (queue.popleft() if access.scalar_done else queue[0]) & mask
-        for stage in engine.stages:
-            x, y, predicate = stage.apply(x, y, predicate, bits)
-        if not predicate or (engine.shard and x >= program.halves(engine.shard.size)):
-            return None
-        return x + (program.halves(engine.shard.place) if engine.shard else 0)
+            y = queue.popleft() if access.scalar_done else queue[0]
+        return _pipeline(program, engine, self.config, access.address, y)
 
     def _halves(self, program: PMUProgram, engine: Engine, address: int) -> np.ndarray:
         """The half-words of one access, in the order of the vector's lanes; they wrap at the end of the scratchpad."""
@@ -141,6 +134,27 @@ class PMUModel:
         step = program.pitch if isinstance(engine, Read) and engine.transposed else 1
         starts = address + elements * step * size
         return (starts[:, None] + np.arange(size)).ravel() % len(self.memory)
+
+
+def addresses(program: PMUProgram, engine: Engine, config: PMUConfig):
+    """(half-word address in buffer 0 or None, last of its buffer) of every access of an engine without data-dependent index."""
+    if isinstance(engine.index, Sequence | Scalar):
+        raise ValueError(f"index={engine.index}: the addresses depend on the data")
+    for access in _walk(program, engine):
+        y = access.counters[engine.index.level] if engine.index else 0
+        yield _pipeline(program, engine, config, access.address, y), access.done
+
+
+def _pipeline(program: PMUProgram, engine: Engine, config: PMUConfig, address: int, y: int) -> int | None:
+    bits = Geometry(config).logical_bits
+    mask = (1 << bits) - 1
+    lower = program.halves(engine.shard.lower) if engine.shard else 0
+    x, y, predicate = address - lower & mask, y & mask, True
+    for stage in engine.stages:
+        x, y, predicate = stage.apply(x, y, predicate, bits)
+    if not predicate or (engine.shard and x >= program.halves(engine.shard.size)):
+        return None
+    return x + (program.halves(engine.shard.place) if engine.shard else 0)
 
 
 def _may_go(name, program, owned, partners):
