@@ -1,11 +1,12 @@
 """One input of a switch: the buffers of its virtual circuits and the choice of the packet it offers to the outputs."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from ..hierarchy import instantiate
 from .link import Link
 from .mask import LevelCounters, RoundRobin, encode
 
@@ -22,8 +23,8 @@ class InputPort(wiring.Component):
     -------
     ``link`` In(Link); ``routes`` In, one mask over the branches for each label; ``credits`` In, branches that can take a
     packet; ``request`` Out, branches that the offered packet may go to now; ``payload`` Out, the packet; ``grant`` In, those
-    of the requested branches that take it in this cycle; ``blocked`` Out, a packet waits and no branch left to it has a
-    credit; ``lost`` Out, a packet was offered and nobody took it.
+    of the requested branches that take it in this cycle; ``blocked`` Out, packets wait and no branch left to them has a
+    credit: no packet here can move; ``lost`` Out, a packet was offered and nobody took it.
 
     Contract: a packet is offered one cycle after it crossed the link. It leaves when each branch of its label has taken it
     once; branches that took it are remembered, so each goes on by itself. Labels take turns; one without credit is passed
@@ -35,7 +36,7 @@ class InputPort(wiring.Component):
         self.identity = (payload, labels, depth, branches)
         super().__init__({
             "link": In(Link(payload, labels)),
-            "routes": In(data.ArrayLayout(branches, labels)),
+            "routes": In(branches).array(labels),
             "credits": In(branches),
             "request": Out(branches),
             "payload": Out(payload),
@@ -47,17 +48,15 @@ class InputPort(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         labels = range(self.labels)
-        arrive, leave = Signal(self.labels), Signal(self.labels)
-        held = LevelCounters(self.labels, self.depth, full=False, name="held")
-        held.update(m, up=arrive, down=leave)
-
+        held, turn = LevelCounters(self.labels, self.depth, full=False), RoundRobin(self.labels)
+        m.submodules.held, m.submodules.turn = instantiate(platform, held), instantiate(platform, turn)
         sent = [Signal(self.branches, name=f"sent_{label}") for label in labels]
         pending = [Signal(self.branches, name=f"pending_{label}") for label in labels]
-        able, offered, left, taken = Signal(self.labels), Signal(self.branches), Signal(self.branches), Signal()
+        arrive, leave = Signal(self.labels), Signal(self.labels)
+        offered, left, taken, finished = Signal(self.branches), Signal(self.branches), Signal(), Signal()
         m.d.comb += [pending[label].eq(self.routes[label] & ~sent[label]) for label in labels]
-        m.d.comb += able.eq(Cat(held.nonzero[label] & (pending[label] & self.credits).any() for label in labels))
-        turn = RoundRobin(self.labels, "label").build(m, requests=able, done=taken)
-        with m.Switch(turn):
+        m.d.comb += turn.requests.eq(Cat(held.nonzero[label] & (pending[label] & self.credits).any() for label in labels))
+        with m.Switch(turn.pick):
             for label in labels:
                 with m.Case(1 << label):
                     m.d.comb += offered.eq(pending[label])
@@ -65,17 +64,22 @@ class InputPort(wiring.Component):
             self.request.eq(offered & self.credits),
             left.eq(offered & ~self.grant),
             taken.eq(self.grant.any()),
+            finished.eq(~left.any()),
             arrive.eq(Mux(self.link.valid, 1 << self.link.label, 0)),
-            leave.eq(Mux(left.any(), 0, turn)),
+            leave.eq(Mux(finished, turn.pick, 0)),
+            held.up.eq(arrive),
+            held.down.eq(leave),
+            turn.done.eq(taken),
             self.link.credit.eq(leave),
-            self.blocked.eq((held.nonzero & ~able).any()),
-            self.lost.eq(able.any() & ~taken),
+            self.blocked.eq(held.nonzero.any() & ~turn.pick.any()),
+            self.lost.eq(turn.pick.any() & ~taken),
         ]
         with m.If(taken):
             for label in labels:
-                with m.If(turn[label]):
-                    m.d.sync += sent[label].eq(Mux(left.any(), sent[label] | self.grant, 0))
-        self._storage(m, arrive, leave, turn)
+                with m.If(turn.pick[label]):
+                    # Bits outside the route are of no meaning.
+                    m.d.sync += sent[label].eq(Mux(finished, 0, ~left))
+        self._storage(m, arrive, leave, turn.pick)
         return m
 
     def _storage(self, m: Module, arrive: Signal, leave: Signal, turn: Signal) -> None:

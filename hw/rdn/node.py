@@ -89,7 +89,8 @@ class SwitchNode(wiring.Component):
             for index in range(switch.ports):
                 wiring.connect(m, switch.inputs[index], wiring.flipped(getattr(self, f"{name}_in")[index]))
                 wiring.connect(m, switch.outputs[index], wiring.flipped(getattr(self, f"{name}_out")[index]))
-            m.d.comb += [switch.flows.eq(self.program[name]), self.events[name].eq(switch.events)]
+            m.d.comb += self.events[name].eq(switch.events)
+            m.d.comb += [entry.eq(self.program[name][index].branches) for index, entry in enumerate(switch.flows)]
         m.submodules.control = instantiate(platform, control)
         m.d.comb += control.selects.eq(self.program.control)
         for index in range(SCALAR_PORTS):

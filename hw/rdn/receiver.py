@@ -5,7 +5,6 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .link import Link
-from .mask import LevelCounters
 
 __all__ = ["RdnReceiver"]
 
@@ -43,25 +42,28 @@ class RdnReceiver(wiring.Component):
         m = Module()
         if not self.used:
             return m
-        held = LevelCounters(self.used, self.depth, full=False, name="held")
         arrive, taken = Signal(self.used), Signal(self.used)
         m.d.comb += [
             arrive.eq(Cat(self.link.valid & (self.link.label == label) for label in range(self.used))),
             taken.eq(Cat(port.valid & port.ready for port in self.streams)),
             self.link.credit.eq(taken),
         ]
-        held.update(m, up=arrive, down=taken)
         for label, port in enumerate(self.streams):
             # Place 0 is the head. A packet moves down when the head is taken; an arriving one goes to the first place
             # that is free in the next cycle.
             places = [Signal(self.payload_layout, name=f"label_{label}_place_{index}") for index in range(self.depth)]
+            held = [Signal(name=f"label_{label}_holds_{index}") for index in range(self.depth)]
             for index, place in enumerate(places):
-                full_here = held.levels[index][label]
-                full_above = held.levels[index + 1][label] if index + 1 < self.depth else 0
-                with m.If(taken[label] & full_above):
+                above = held[index + 1] if index + 1 < self.depth else 0
+                with m.If(taken[label] & above):
                     if index + 1 < self.depth:
                         m.d.sync += place.eq(places[index + 1])
-                with m.Elif(arrive[label] & (~full_here | taken[label])):
+                with m.Elif(arrive[label] & (~held[index] | taken[label])):
                     m.d.sync += place.eq(self.link.payload)
-            m.d.comb += [port.valid.eq(held.nonzero[label]), port.payload.eq(places[0])]
+                below = held[index - 1] if index else 1
+                with m.If(arrive[label] & ~taken[label]):
+                    m.d.sync += held[index].eq(held[index] | below)
+                with m.Elif(taken[label] & ~arrive[label]):
+                    m.d.sync += held[index].eq(above)
+            m.d.comb += [port.valid.eq(held[0]), port.payload.eq(places[0])]
         return m

@@ -113,13 +113,15 @@ class RdnSender(wiring.Component):
         m = Module()
         if not self.used:
             return m
-        credits = LevelCounters(self.used, self.depth, full=True, name="credits")
-        turn = RoundRobin(self.used, "port")
-        waiting, tokens = Signal(self.used), Signal(self.used)
+        m.submodules.credits = credits = LevelCounters(self.used, self.depth, full=True)
+        m.submodules.turn = turn = RoundRobin(self.used)
+        waiting, tokens, pick = Signal(self.used), Signal(self.used), turn.pick
         m.d.comb += waiting.eq(Cat(port.valid for port in self.streams))
-        pick = turn.build(m, requests=waiting & tokens & credits.nonzero, done=self.link.valid)
-        credits.update(m, up=self.link.credit[:self.used], down=pick)
         m.d.comb += [
+            turn.requests.eq(waiting & tokens & credits.nonzero),
+            turn.done.eq(self.link.valid),
+            credits.up.eq(self.link.credit),
+            credits.down.eq(pick),
             self.link.valid.eq(pick.any()),
             self.link.label.eq(encode(pick)),
             self.events.forwarded.eq(pick),

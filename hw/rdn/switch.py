@@ -1,6 +1,6 @@
 """A switch of the vector or the scalar fabric: label-switched virtual circuits with multicast."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -8,7 +8,8 @@ from ..common.program import program_layout
 from ..hierarchy import instantiate
 from .input_port import InputPort
 from .link import Link
-from .mask import LevelCounters, RoundRobin, encode, lowest
+from .mask import LevelCounters
+from .output_port import OutputPort
 
 __all__ = ["SWITCH_EVENTS", "Switch", "flow_table"]
 
@@ -30,9 +31,9 @@ class Switch(wiring.Component):
 
     Members
     -------
-    ``flows`` In, see :func:`flow_table`; ``inputs[p]`` In(Link), ``outputs[p]`` Out(Link);
-    ``events`` Out: masks over the ports: ``forwarded`` (by output: a packet left), ``blocked`` (by input: a packet waits for a
-    credit), ``lost`` (by input: a packet could go, and every output it can go to served another input).
+    ``flows[e]`` In, the masks of :func:`flow_table`; ``inputs[p]`` In(Link), ``outputs[p]`` Out(Link);
+    ``events`` Out: masks over the ports: ``forwarded`` (by output: a packet left), ``blocked`` (by input: packets wait, all for
+    credits), ``lost`` (by input: a packet could go, and every output it can go to served another input).
 
     Contract: one cycle (a packet that crosses an input link in cycle t can cross the output link in cycle t + 1); one packet
     per link per cycle. Packets of one label stay in order on every branch. A label without credit never holds up another.
@@ -47,7 +48,7 @@ class Switch(wiring.Component):
         self.payload_layout, self.ports, self.labels, self.depth = payload, ports, labels, depth
         self.identity = (payload, ports, labels, depth)
         super().__init__({
-            "flows": In(flow_table(ports, labels)),
+            "flows": In(ports * labels).array(ports * labels),
             "inputs": In(Link(payload, labels)).array(ports),
             "outputs": Out(Link(payload, labels)).array(ports),
             "events": Out(data.StructLayout({name: ports for name in SWITCH_EVENTS})),
@@ -56,41 +57,26 @@ class Switch(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         branches = self.ports * self.labels
-        credits = LevelCounters(branches, self.depth, full=True, name="credits")
-        inputs = [self._input(m, platform, index, credits.nonzero) for index in range(self.ports)]
-        chosen = [self._output(m, index, inputs) for index in range(self.ports)]
-        spent = Cat(label for _, label in chosen)
-        credits.update(m, up=Cat(port.credit for port in self.outputs), down=spent)
+        credits = LevelCounters(branches, self.depth, full=True)
+        m.submodules.credits = instantiate(platform, credits)
+        inputs = [InputPort(self.payload_layout, self.labels, self.depth, branches) for _ in range(self.ports)]
+        outputs = [OutputPort(self.payload_layout, self.ports, self.labels) for _ in range(self.ports)]
+        m.d.comb += [credits.up.eq(Cat(link.credit for link in self.outputs)), credits.down.eq(Cat(port.spent for port in outputs))]
         for index, port in enumerate(inputs):
-            winners = Cat(winner[index].replicate(self.labels) for winner, _ in chosen)
-            m.d.comb += port.grant.eq(spent & winners)
+            m.submodules[f"input_{index}"] = instantiate(platform, port)
+            wiring.connect(m, port.link, wiring.flipped(self.inputs[index]))
+            granted = [Mux(output.winner[index], output.spent, 0) for output in outputs]
+            m.d.comb += [port.credits.eq(credits.nonzero), port.grant.eq(Cat(granted))]
+            m.d.comb += [port.routes[label].eq(self.flows[index * self.labels + label]) for label in range(self.labels)]
+        for index, port in enumerate(outputs):
+            m.submodules[f"output_{index}"] = instantiate(platform, port)
+            link, first = self.outputs[index], index * self.labels
+            m.d.comb += [link.valid.eq(port.valid), link.label.eq(port.label), link.payload.eq(port.payload)]
+            for number, source in enumerate(inputs):
+                m.d.comb += [port.asked[number].eq(source.request[first:first + self.labels]), port.payloads[number].eq(source.payload)]
         m.d.comb += [
-            self.events.forwarded.eq(Cat(port.valid for port in self.outputs)),
+            self.events.forwarded.eq(Cat(port.valid for port in outputs)),
             self.events.blocked.eq(Cat(port.blocked for port in inputs)),
             self.events.lost.eq(Cat(port.lost for port in inputs)),
         ]
         return m
-
-    def _input(self, m: Module, platform, index: int, credits: Signal) -> InputPort:
-        port = InputPort(self.payload_layout, self.labels, self.depth, self.ports * self.labels)
-        m.submodules[f"input_{index}"] = instantiate(platform, port)
-        wiring.connect(m, port.link, wiring.flipped(self.inputs[index]))
-        m.d.comb += port.credits.eq(credits)
-        for label in range(self.labels):
-            m.d.comb += port.routes[label].eq(self.flows[index * self.labels + label].branches)
-        return port
-
-    def _output(self, m: Module, index: int, inputs: list[InputPort]) -> tuple[Signal, Signal]:
-        """One output: returns (the input that is served, the label it goes out with), both one-hot."""
-        link = self.outputs[index]
-        first = index * self.labels
-        asked = [port.request[first:first + self.labels] for port in inputs]
-        wanted, label = Signal(self.labels, name=f"wanted_{index}"), Signal(self.labels, name=f"label_{index}")
-        turn = RoundRobin(self.ports, f"output_{index}")
-        winner = turn.build(m, requests=Cat(labels.any() for labels in asked), done=link.valid)
-        with m.Switch(winner):
-            for number, port in enumerate(inputs):
-                with m.Case(1 << number):
-                    m.d.comb += [wanted.eq(asked[number]), link.payload.eq(port.payload)]
-        m.d.comb += [label.eq(lowest(wanted)), link.valid.eq(winner.any()), link.label.eq(encode(label))]
-        return winner, label

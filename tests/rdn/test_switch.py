@@ -5,7 +5,7 @@ import random
 import pytest
 
 from hw.common.packet import scalar_packet
-from hw.rdn.switch import Switch, flow_table
+from hw.rdn.switch import Switch
 from sim.unit_bench import UnitBench
 
 PORTS, LABELS, DEPTH = 5, 4, 2
@@ -28,10 +28,10 @@ def random_flows(seed: int) -> dict[tuple[int, int], set[tuple[int, int]]]:
     return flows
 
 
-def program(flows) -> int:
-    masks = [{"branches": sum(1 << output * LABELS + label for output, label in flows.get((port, entry), ()))}
-             for port in range(PORTS) for entry in range(LABELS)]
-    return flow_table(PORTS, LABELS).const(masks).as_value().value
+def load(bench, flows) -> None:
+    for index in range(PORTS * LABELS):
+        ends = flows.get(divmod(index, LABELS), ())
+        bench.set(f"flows[{index}]", sum(1 << output * LABELS + label for output, label in ends))
 
 
 def value(port: int, label: int, index: int) -> int:
@@ -41,7 +41,7 @@ def value(port: int, label: int, index: int) -> int:
 def run(bench, flows, *, source, sink, seed, count=COUNT, cycles=30_000):
     """Feeds every flow: ({(output, label): [data]}, cycles, what each output's sink took)."""
     bench.reset()
-    bench.set("flows", program(flows))
+    load(bench, flows)
     for port, label in flows:
         bench.feed(f"inputs[{port}]", [value(port, label, index) for index in range(count)], label=label, stall=source, seed=seed + label)
     taken = [bench.collect(f"outputs[{port}]", stall=sink, seed=seed + port) for port in range(PORTS)]
