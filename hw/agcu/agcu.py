@@ -7,10 +7,11 @@ from hw.common.packet import FaultCause, MemoryPort, fault_layout
 from hw.common.unit import DataflowUnit
 from hw.config import AGCUConfig
 from hw.hierarchy import instantiate
+from hw.pmu.tokens import TokenCounters
 from hw.tln.arbiter import RoundRobin
 
 from .answers import Answers
-from .layout import agcu_layout
+from .layout import Access, agcu_layout
 from .load import LoadEngine
 from .store import StoreEngine
 from .translate import Translate
@@ -64,6 +65,8 @@ class AGCU(DataflowUnit):
         self._issue(m, loads, stores, translate, answers)
         self._return(m, loads, answers)
         self._streams(m, loads, stores)
+        self._scalars(m, loads, stores)
+        self._tokens(m, loads, stores, answers)
         self._faults(m, translate, answers)
         self._status(m, [*loads, *stores], translate, answers)
         return m
@@ -96,7 +99,8 @@ class AGCU(DataflowUnit):
                     request.tag.eq(answers.write_tag if is_store else engine.slot),
                 ]
                 if is_store:
-                    m.d.comb += [request.mask.eq(engine.mask), request.data.eq(engine.data), answers.writing.eq(1)]
+                    m.d.comb += [request.mask.eq(engine.mask), request.data.eq(engine.data),
+                                 answers.writing.eq(1 << (number - len(loads)))]
         m.d.comb += [
             answers.issue.eq(granted.any()), answers.issue_tag.eq(request.tag), answers.issue_segment.eq(request.segment),
             answers.issue_offset.eq(request.offset),
@@ -132,6 +136,33 @@ class AGCU(DataflowUnit):
                 with m.If(chosen[index]):
                     m.d.comb += [scalar.payload.eq(load.word.payload), load.word.ready.eq(scalar.ready)]
 
+    def _scalars(self, m, loads, stores) -> None:
+        """Scalar inputs to the engine that its program says: as indices, or as words to store."""
+        readers = [(self.program[f"load{number}"], load.word_index) for number, load in enumerate(loads)]
+        readers += [(self.program[f"store{number}"], store.index) for number, store in enumerate(stores)]
+        readers = [(program.indexed, program.index_input, stream) for program, stream in readers]
+        readers += [(self.program[f"store{number}"].access == Access.WORD, self.program[f"store{number}"].scalar_input, store.word)
+                    for number, store in enumerate(stores)]
+        for used, number, stream in readers:
+            for index, scalar in enumerate(self.scalar_in):
+                with m.If(used & (number == index)):
+                    m.d.comb += [stream.valid.eq(scalar.valid), stream.payload.eq(scalar.payload.data)]
+                    with m.If(stream.ready):
+                        m.d.comb += scalar.ready.eq(1)
+
+    def _tokens(self, m, loads, stores, answers) -> None:
+        engines = [*loads, *stores]
+        names = [f"load{number}" for number in range(len(loads))] + [f"store{number}" for number in range(len(stores))]
+        m.submodules.tokens = tokens = TokenCounters(len(engines), self.config.control_wires)
+        m.d.comb += [tokens.arrived.eq(self.control_in), self.control_out.eq(tokens.sent)]
+        for number, (name, engine) in enumerate(zip(names, engines, strict=True)):
+            m.d.comb += [
+                tokens.wait[number].eq(self.program[name].wait_tokens), tokens.send[number].eq(self.program[name].send_tokens),
+                engine.may_go.eq(tokens.may_go[number]), tokens.taken[number].eq(engine.taken),
+                tokens.finished[number].eq(engine.finished),
+            ]
+        m.d.comb += [store.pending.eq(answers.pending[number]) for number, store in enumerate(stores)]
+
     def _faults(self, m, translate, answers) -> None:
         """Keeps the first fault. An answer is older than a request that is only now being checked."""
         for source in (translate, answers):
@@ -149,15 +180,16 @@ class AGCU(DataflowUnit):
             self.busy.eq(Cat(engine.active for engine in engines).any() | ~self.drained | self.fault.valid),
         ]
         loads = [engine for engine in engines if isinstance(engine, LoadEngine)]
+        stores = [engine for engine in engines if isinstance(engine, StoreEngine)]
         m.d.comb += [
             self.events.busy.eq(self.busy),
-            self.events.starved.eq(Cat(engine.starved for engine in engines if isinstance(engine, StoreEngine)).any()),
+            self.events.starved.eq(Cat(store.starved for store in stores).any()),
             self.events.back_pressured.eq(Cat(vector.valid & ~vector.ready for vector in self.vector_out).any()),
-            self.events.packets_in.eq(Cat(vector.valid & vector.ready for vector in self.vector_in).any()),
+            self.events.packets_in.eq(Cat(stream.valid & stream.ready for stream in (*self.vector_in, *self.scalar_in)).any()),
             self.events.packets_out.eq(Cat(vector.valid & vector.ready for vector in self.vector_out).any()),
             self.events.beats_read.eq(issued & ~request.payload.write),
             self.events.beats_written.eq(issued & request.payload.write),
-            self.events.coalesced.eq(Cat(load.coalesced for load in loads).any()),
+            self.events.coalesced.eq(Cat(*(load.coalesced for load in loads), *(store.combined for store in stores)).any()),
             self.events.memory_stall.eq(request.valid & ~request.ready),
             self.events.slot_stall.eq(Cat(load.out_of_slots for load in loads).any()),
         ]

@@ -22,7 +22,8 @@ class Answers(wiring.Component):
     ``issue`` In, a request with ``issue_tag`` In is made for ``issue_segment``, ``issue_offset`` In.
     ``present`` Out, bit s: slot s holds a beat; ``fetch`` In(mask), the beat of these slots (one at most) is taken in this cycle;
     ``fetch_slot`` In and ``beat`` Out: that beat.
-    ``write_tag`` Out, the tag for the next write; ``write_ready`` Out, it is free; ``writing`` In, it is used in this cycle.
+    ``write_tag`` Out, the tag for the next write; ``write_ready`` Out, it is free; ``writing`` In, one-hot: the store engine
+    that uses it in this cycle; ``pending`` Out, bit e: a write of store engine e is unanswered.
     ``answered`` Out, a request has been answered; ``cause``, ``segment``, ``offset`` Out, it failed and why.
     Contract: a beat can be fetched in the cycle after its response. The beat of a failed read is never ``present``.
     """
@@ -35,7 +36,8 @@ class Answers(wiring.Component):
             "response": In(stream.Signature(memory_response(config.beat_bytes, config.tag_bits))),
             "issue": In(1), "issue_tag": In(config.tag_bits), "issue_segment": In(4), "issue_offset": In(32),
             "present": Out(self.slots), "fetch": In(self.slots), "fetch_slot": In(bits), "beat": Out(vector_data(config.lanes)),
-            "write_tag": Out(config.tag_bits), "write_ready": Out(1), "writing": In(1),
+            "write_tag": Out(config.tag_bits), "write_ready": Out(1), "writing": In(config.store_engines),
+            "pending": Out(config.store_engines),
             "answered": Out(1), "cause": Out(FaultCause), "segment": Out(4), "offset": Out(32),
         })
 
@@ -78,8 +80,13 @@ class Answers(wiring.Component):
 
     def _write_tags(self, m, answered, slot):
         """Write tags are used in a ring; the next one is not used before its write of the last round has been answered."""
-        used, next_tag = Signal(self.slots), Signal(range(self.slots))
-        m.d.comb += [self.write_tag.eq(Cat(next_tag, 1)), self.write_ready.eq(~used.bit_select(next_tag, 1))]
-        with m.If(self.writing | answered):
-            m.d.sync += used.eq((used | (self.writing << next_tag)) & ~(answered << slot))
-        m.d.sync += next_tag.eq(next_tag + self.writing)
+        next_tag = Signal(range(self.slots))
+        used = [Signal(self.slots, name=f"used_{engine}") for engine in range(self.config.store_engines)]
+        taken = Cat(bits.bit_select(next_tag, 1) for bits in used).any()
+        m.d.comb += [
+            self.write_tag.eq(Cat(next_tag, 1)), self.write_ready.eq(~taken), self.pending.eq(Cat(bits.any() for bits in used)),
+        ]
+        with m.If(self.writing.any() | answered):
+            for engine, bits in enumerate(used):
+                m.d.sync += bits.eq((bits | (self.writing[engine] << next_tag)) & ~(answered << slot))
+        m.d.sync += next_tag.eq(next_tag + self.writing.any())

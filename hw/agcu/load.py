@@ -21,7 +21,8 @@ class LoadEngine(wiring.Component):
     -------
     ``program`` In; ``execute`` In, pulse; ``active`` Out, it has work or holds a result; ``index`` In, this engine's number; ``alone`` In,
     no other load engine is in use: this one has all slots of the reorder buffer instead of its share.
-    ``scalar`` In stream, indices for indexed loads.
+    ``word_index`` In stream, indices of indexed programs; ``may_go`` In, ``taken`` Out: tokens, see :class:`AddressWalk`; ``finished`` Out,
+    the last vector of a buffer leaves the reorder buffer: its memory may be overwritten.
     ``want`` Out, a request waits; ``offset`` Out, its virtual byte address; ``misaligned`` Out, that address is not allowed;
     ``slot`` Out, where its beat will be kept; ``take`` In, it is issued in this cycle.
     ``wants_beat`` Out, the beat in ``fetch_slot`` Out is needed now; ``fetch`` In, it is there and is given as ``beat`` In.
@@ -38,7 +39,7 @@ class LoadEngine(wiring.Component):
         self.word_bits = (config.lanes - 1).bit_length()
         super().__init__({
             "program": In(load_layout(config)), "execute": In(1), "active": Out(1), "index": In(range(max(2, config.load_engines))),
-            "alone": In(1), "scalar": In(stream.Signature(32)),
+            "alone": In(1), "word_index": In(stream.Signature(32)), "may_go": In(1), "taken": Out(1), "finished": Out(1),
             "want": Out(1), "offset": Out(32), "misaligned": Out(1), "slot": Out(self.slot_bits), "take": In(1),
             "wants_beat": Out(1), "fetch_slot": Out(self.slot_bits), "fetch": In(1), "beat": In(vector_data(config.lanes)),
             "vector": Out(stream.Signature(vector_data(config.lanes))), "word": Out(stream.Signature(32)), "coalesced": Out(1),
@@ -48,7 +49,7 @@ class LoadEngine(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         # One entry per step of the delivery: take the next beat or not, emit a result or not, and from where in the beats.
-        step = data.StructLayout({"fetch": 1, "emit": 1, "pair": 1, "word": self.word_bits})
+        step = data.StructLayout({"fetch": 1, "emit": 1, "pair": 1, "end": 1, "word": self.word_bits})
         m.submodules.steps = steps = Memory(shape=step, depth=self.config.outstanding, init=[])
         pushed, popped = Signal(self.slot_bits + 1), Signal(self.slot_bits + 1)
         write, read = steps.write_port(), steps.read_port(domain="comb")
@@ -69,9 +70,9 @@ class LoadEngine(wiring.Component):
         shift = self.word_bits + 2
         program = self.program
         m.submodules.walk = walk = AddressWalk(self.config, load_layout(self.config))
-        wiring.connect(m, wiring.flipped(self.scalar), walk.scalar)
-        m.d.comb += [walk.program.eq(program), walk.execute.eq(self.execute)]
-        with m.If(walk.valid):
+        wiring.connect(m, wiring.flipped(self.word_index), walk.index)
+        m.d.comb += [walk.program.eq(program), walk.execute.eq(self.execute), walk.may_go.eq(self.may_go), self.taken.eq(walk.taken)]
+        with m.If(walk.active):
             m.d.comb += self.active.eq(1)
         # The beat requested last, and whether the one before it was its lower neighbour: both can still be delivered from.
         last, last_valid, neighbours = Signal(32 - shift), Signal(), Signal()
@@ -100,7 +101,7 @@ class LoadEngine(wiring.Component):
             m.d.sync += last_valid.eq(0)
         with m.Elif(self.take):
             m.d.sync += [last.eq(beat), last_valid.eq(1), neighbours.eq(last_valid & (beat == last + 1))]
-        return self.take | self.coalesced, Cat(self.take, emit, pair, walk.offset[2:shift])
+        return self.take | self.coalesced, Cat(self.take, emit, pair, walk.buffer_end & emit, walk.offset[2:shift])
 
     def _slots(self, m):
         """Slots of the reorder buffer, used in a ring: a share of it, or all of it. Returns whether one is free."""
@@ -124,6 +125,7 @@ class LoadEngine(wiring.Component):
             can.eq(waiting & (~step.emit | free)),
             self.wants_beat.eq(can & step.fetch),
             done.eq(can & (~step.fetch | self.fetch)),
+            self.finished.eq(done & step.end),
         ]
         for out in (self.vector, self.word):
             with m.If(out.ready):
