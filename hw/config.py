@@ -144,6 +144,7 @@ class DRAMConfig:
     channels: int
     timing: str
     megabytes_per_channel: int
+    ecc: bool = False                # SECDED: 8 check bits beside every 64 bits
 
     def __post_init__(self) -> None:
         _require(_power_of_two(self.channels), f"dram.channels={self.channels} must be a power of two (interleaving)")

@@ -15,6 +15,8 @@ from .address import location_layout, split_address
 from .banks import BankMachines
 from .data_path import ResponsePath, WriteBuffer
 from .dfi import DFI, ColumnCommand, RowCommand
+from .ecc import Corrector, check_bits
+from .partial import PartialWrites
 from .queue import RequestQueue, index_of
 from .refresh import Refresher
 from .scheduler import Scheduler, Turnaround
@@ -44,6 +46,9 @@ class ControllerPolicy:
             raise ConfigError(f"controller policy postpone={self.postpone} must be from 1 to 8 (JEDEC's limit)")
 
 
+EVENTS = ("row_hit", "activate", "refresh", "turnaround", "busy", "corrected", "uncorrectable")
+
+
 class DRAMController(wiring.Component):
     """Serves the requests of one memory channel out of order, close to the device's peak, and refreshes it.
 
@@ -51,7 +56,8 @@ class DRAMController(wiring.Component):
     Members
     -------
     ``port`` In(ChannelPort); ``dfi`` Out(DFI), every output a register; ``events`` Out: ``row_hit`` (column command),
-    ``activate``, ``refresh`` (REF), ``turnaround`` (the direction changes), ``busy`` (a request waits), one bit each.
+    ``activate``, ``refresh`` (REF), ``turnaround`` (the direction changes), ``busy`` (a request waits), ``corrected``,
+    ``uncorrectable`` (a beat was read with a single, a double error), one bit each.
 
     Contract
     --------
@@ -61,6 +67,8 @@ class DRAMController(wiring.Component):
     Idle channel, row open: a read is answered ``timing.cl + timing.beat_cycles + 5`` cycles after the request was taken, with a
     closed row ``timing.rcd`` later. One request and one response a cycle. No request waits for ever: the oldest is urgent after
     ``policy.age_limit`` cycles. The device's timing rules and refresh interval are kept whatever the requests are.
+    With ``config.ecc`` every 64-bit word has 8 check bits: a single error is corrected (status CORRECTED), a double error
+    reported (UNCORRECTABLE); a write of a part of a beat becomes read, merge, write.
     Errors: :class:`hw.config.ConfigError` for a channel or policy that cannot be built.
     """
 
@@ -71,14 +79,15 @@ class DRAMController(wiring.Component):
         self.identity = (config, beat_bytes, tag_bits, self.policy)
         super().__init__({
             "port": In(ChannelPort(beat_bytes=beat_bytes, address_bits=self.timing.geometry.address_bits, tag_bits=tag_bits)),
-            "dfi": Out(DFI(self.timing)),
-            "events": Out(data.StructLayout({"row_hit": 1, "activate": 1, "refresh": 1, "turnaround": 1, "busy": 1})),
+            "dfi": Out(DFI(self.timing, beat_bytes if config.ecc else 0)),
+            "events": Out(data.StructLayout({name: 1 for name in EVENTS})),
         })
 
     def elaborate(self, platform):
         m = Module()
         geometry, policy = self.timing.geometry, self.policy
         depth = policy.reads + policy.writes
+        self.request, self.response, inner_tag_bits = self._front(m)
         slot_bits = max(policy.reads, policy.writes).bit_length() - 1
         location = location_layout(geometry)
         entry = data.StructLayout({**{name: field.shape for name, field in location}, "write": 1, "slot": slot_bits})
@@ -90,31 +99,41 @@ class DRAMController(wiring.Component):
         m.submodules.refresher = self.refresher = Refresher(self.timing, policy.postpone)
         m.submodules.buffer = self.buffer = WriteBuffer(policy.writes, 9 * self.beat_bytes, self.timing.cwl)
         m.submodules.responses = self.responses = ResponsePath(
-            policy.responses, self.tag_bits, channel_response(beat_bytes=self.beat_bytes, tag_bits=self.tag_bits))
+            policy.responses, inner_tag_bits, channel_response(beat_bytes=self.beat_bytes, tag_bits=inner_tag_bits))
         self._accept(m, entry)
         self._schedule(m)
         self._issue_columns(m)
         self._issue_rows(m)
         return m
 
+    def _front(self, m: Module):
+        """The port that the queue serves: the controller's own or, under ECC, the one behind the merging of partial writes."""
+        if not self.config.ecc:
+            return self.port.request, self.port.response, self.tag_bits
+        m.submodules.partial = partial = PartialWrites(
+            beat_bytes=self.beat_bytes, address_bits=self.timing.geometry.address_bits, tag_bits=self.tag_bits)
+        wiring.connect(m, wiring.flipped(self.port), partial.port)
+        return partial.inner.request, partial.inner.response, self.tag_bits + 1
+
     def _accept(self, m: Module, entry: data.StructLayout) -> None:
         """One register behind the port; from there into the queue when a slot is free and no earlier request forbids it."""
         policy, queue, buffer = self.policy, self.queue, self.buffer
         m.submodules.read_slots = self.read_slots = reads = SlotPool(policy.reads)
         m.submodules.write_slots = self.write_slots = writes = SlotPool(policy.writes)
-        request, taken = self.port.request, Signal(self.port.request.payload.shape())
+        request, taken = self.request, Signal(self.request.payload.shape())
         waiting, insert = Signal(), Signal()
         incoming, write = Signal(entry), taken.write
         m.d.comb += request.ready.eq(~waiting | insert)
         with m.If(request.ready):
             m.d.sync += [waiting.eq(request.valid), taken.eq(request.payload)]
+        guard = check_bits(taken.data) if self.config.ecc else taken.mask      # under ECC every write is of a whole beat
         where = split_address(self.timing.geometry, taken.address)
         m.d.comb += [
             insert.eq(waiting & ~queue.conflict & ~Mux(write, writes.empty, reads.empty)),
             incoming.eq(Cat(where, write, Mux(write, writes.slot, reads.slot))),
             queue.insert.eq(insert), queue.incoming.eq(incoming),
             reads.take.eq(insert & ~write), writes.take.eq(insert & write),
-            buffer.store.eq(insert & write), buffer.slot.eq(writes.slot), buffer.payload.eq(Cat(taken.data, taken.mask)),
+            buffer.store.eq(insert & write), buffer.slot.eq(writes.slot), buffer.payload.eq(Cat(taken.data, guard)),
             writes.give.eq(buffer.release), writes.given.eq(buffer.released),
             self.banks.query_bank.eq(incoming.bank),
             queue.incoming_hit.eq((self.banks.opened & (1 << incoming.bank)).any() & (self.banks.query_row == incoming.row)),
@@ -122,7 +141,7 @@ class DRAMController(wiring.Component):
             self.turnaround.writes_full.eq(writes.empty),
             self.refresher.idle.eq(~waiting & ~queue.valid[0]), self.events.busy.eq(waiting | queue.valid[0]),
         ]
-        m.submodules.tags = tags = Memory(shape=self.tag_bits, depth=2 << len(incoming.slot), init=[])
+        m.submodules.tags = tags = Memory(shape=len(taken.tag), depth=2 << len(incoming.slot), init=[])
         store, self.tags = tags.write_port(), tags.read_port(domain="comb")
         m.d.comb += [store.en.eq(insert), store.addr.eq(Cat(incoming.slot, write)), store.data.eq(taken.tag)]
 
@@ -158,11 +177,11 @@ class DRAMController(wiring.Component):
             self.tags.addr.eq(Cat(picked.slot, picked.write)),
             responses.issue.eq(issue), responses.tag.eq(self.tags.data), responses.write.eq(picked.write),
             responses.written.eq(self.buffer.done), responses.read_valid.eq(self.dfi.read_valid),
-            responses.read_data.eq(self.dfi.read_data), responses.read_status.eq(Status.OKAY),
-            Cat(self.dfi.write_data, self.dfi.write_mask).eq(self.buffer.output),
             self.events.row_hit.eq(issue),
+            self.response.valid.eq(responses.response.valid), self.response.payload.eq(responses.response.payload),
+            responses.response.ready.eq(self.response.ready),
         ]
-        wiring.connect(m, responses.response, wiring.flipped(self.port.response))
+        self._join_data(m)
         command = self.dfi.column
         m.d.sync += [
             command.command.eq(Mux(issue, Mux(picked.write, ColumnCommand.WR, ColumnCommand.RD), ColumnCommand.NOP)),
@@ -172,6 +191,21 @@ class DRAMController(wiring.Component):
         # A row whose last column was used is likely done with: it is closed early, before its bank is needed for another row.
         used_up = at & picked.column.all().replicate(count)
         m.d.sync += self.scheduler.exhausted.eq((self.scheduler.exhausted | used_up) & ~banks.activate)
+
+    def _join_data(self, m: Module) -> None:
+        """The data of the border, through the corrector if there is one."""
+        dfi, responses = self.dfi, self.responses
+        if not self.config.ecc:
+            m.d.comb += [Cat(dfi.write_data, dfi.write_mask).eq(self.buffer.output), responses.read_data.eq(dfi.read_data)]
+            return
+        m.submodules.corrector = corrector = Corrector(self.beat_bytes)
+        m.d.comb += [
+            Cat(dfi.write_data, dfi.write_check).eq(self.buffer.output), dfi.write_mask.eq(~0),
+            corrector.data.eq(dfi.read_data), corrector.check.eq(dfi.read_check),
+            responses.read_data.eq(corrector.corrected), responses.read_status.eq(corrector.status),
+            self.events.corrected.eq(dfi.read_valid & (corrector.status == Status.CORRECTED)),
+            self.events.uncorrectable.eq(dfi.read_valid & (corrector.status == Status.UNCORRECTABLE)),
+        ]
 
     def _issue_rows(self, m: Module) -> None:
         banks, queue, scheduler, refresher, picked = self.banks, self.queue, self.scheduler, self.refresher, self.queue.row_picked

@@ -6,7 +6,7 @@ import ctypes
 from pathlib import Path
 
 import numpy as np
-from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal, Value
+from amaranth.hdl import ClockSignal, Const, Instance, Module, ResetSignal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
@@ -15,7 +15,8 @@ from hw.dram.address import low_column_bits
 from hw.dram.dfi import DFI
 from hw.dram.timing import DRAMTiming, dram_timing
 
-__all__ = ["COMMANDS", "SOURCES", "DRAMDevice", "commands", "report", "rules_text", "set_rules", "storage", "violations"]
+__all__ = ["COMMANDS", "SOURCES", "DRAMDevice", "commands", "inject", "report", "rules_text", "set_rules", "storage",
+           "violations"]
 
 SOURCES = [Path(__file__).parent / name for name in ("dram_device.sv", "dram_device.cpp")]
 COMMANDS = ("ACT", "PRE", "PREA", "REF", "RD", "WR")
@@ -49,7 +50,8 @@ class DRAMDevice(wiring.Component):
                  fatal: bool = True):
         self.timing = timing or dram_timing(config, beat_bytes)
         self.channel_index, self.fatal = channel_index, fatal
-        super().__init__({"dfi": In(DFI(self.timing))})
+        self.ecc = config.ecc
+        super().__init__({"dfi": In(DFI(self.timing, beat_bytes if config.ecc else 0))})
 
     def elaborate(self, platform):
         m = Module()
@@ -58,11 +60,15 @@ class DRAMDevice(wiring.Component):
             f"i_{bus}_{name}": Value.cast(command[name])
             for bus, command in (("row", dfi.row), ("column", dfi.column)) for name, _ in command.shape()
         }
+        if self.ecc:
+            ports |= {"i_write_check": dfi.write_check, "o_read_check": dfi.read_check}
+        else:
+            ports["i_write_check"] = Const(0, t.geometry.beat_bytes)
         m.submodules.device = Instance(
             "dram_device", p_CHANNEL=self.channel_index, p_RULES=rules_text(t), p_READ_LATENCY=t.cl + t.beat_cycles,
             p_WRITE_LATENCY=t.cwl, p_DATA_BITS=8 * t.geometry.beat_bytes, p_GROUP_BITS=len(Value.cast(dfi.row.group)),
             p_BANK_BITS=len(Value.cast(dfi.row.bank)), p_ROW_BITS=t.geometry.row_bits, p_COLUMN_BITS=t.geometry.column_bits,
-            p_FATAL=int(self.fatal), i_clk=ClockSignal(), i_rst=ResetSignal(), i_write_data=dfi.write_data,
+            p_ECC=int(self.ecc), p_FATAL=int(self.fatal), i_clk=ClockSignal(), i_rst=ResetSignal(), i_write_data=dfi.write_data,
             i_write_mask=dfi.write_mask, o_read_valid=dfi.read_valid, o_read_data=dfi.read_data, **ports)
         return m
 
@@ -94,6 +100,14 @@ def commands(lib: ctypes.CDLL, channel: int) -> dict[str, int]:
     counts = (ctypes.c_uint64 * 7)()
     lib.rdu_dram_commands(channel, counts)
     return dict(zip(COMMANDS, counts, strict=False))
+
+
+def inject(lib: ctypes.CDLL, channel: int, address: int, bit: int) -> None:
+    """Flips a bit that is stored for the byte at ``address`` of a channel: 0 .. 7 of its data, 8 .. 15 of the check bits of its
+    64-bit word. The controller is not told. The error goes away when the beat is written through the controller."""
+    lib.rdu_dram_inject.argtypes = (ctypes.c_int, ctypes.c_uint64, ctypes.c_int)
+    if lib.rdu_dram_inject(channel, address, bit):
+        raise ValueError(f"channel {channel} has no address {address:#x}, or bit={bit} is not from 0 to 15")
 
 
 def set_rules(lib: ctypes.CDLL, channel: int, timing: DRAMTiming, **changes: int) -> None:

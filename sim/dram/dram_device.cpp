@@ -197,7 +197,8 @@ size_t DramDevice::place(int group, int bank, int row, int column) const {
 }
 
 void DramDevice::write(const uint32_t* beat, const uint32_t* mask) {
-    uint8_t* to = data + writeQueue[writeHead++ % writeQueue.size()];
+    written = writeQueue[writeHead++ % writeQueue.size()];
+    uint8_t* to = data + written;
     const uint8_t* from = reinterpret_cast<const uint8_t*>(beat);
     for (int i = 0; i < rules.beat_bytes; i += 32) {
         const int n = rules.beat_bytes - i < 32 ? rules.beat_bytes - i : 32;
@@ -209,7 +210,71 @@ void DramDevice::write(const uint32_t* beat, const uint32_t* mask) {
     }
 }
 
-void DramDevice::read(uint32_t* beat) { std::memcpy(beat, data + readQueue[readHead++ % readQueue.size()], rules.beat_bytes); }
+void DramDevice::read(uint32_t* beat) {
+    fetched = readQueue[readHead++ % readQueue.size()];
+    std::memcpy(beat, data + fetched, rules.beat_bytes);
+}
+
+namespace {
+// hw/dram/code.py: the first 64 bytes of odd weight from 3 up, by weight and value. Tables: check bits of each byte of a word.
+struct Code {
+    uint8_t table[8][256] = {};
+    Code() {
+        int bit = 0;
+        for (int weight = 3; bit < 64; weight += 2)
+            for (int column = 0; column < 256 && bit < 64; column++) {
+                if (__builtin_popcount(column) != weight) continue;
+                for (int value = 0; value < 256; value++)
+                    if (value >> (bit % 8) & 1) table[bit / 8][value] ^= column;
+                bit++;
+            }
+    }
+};
+const Code code;
+}  // namespace
+
+void DramDevice::encode(size_t offset, uint8_t* check) const {
+    for (int word = 0; word < rules.beat_bytes / 8; word++) {
+        check[word] = 0;
+        for (int i = 0; i < 8; i++) check[word] ^= code.table[i][data[offset + 8 * word + i]];
+    }
+}
+
+void DramDevice::writeCheck(const uint32_t* check) {
+    uint8_t right[256];
+    encode(written, right);
+    const uint8_t* given = reinterpret_cast<const uint8_t*>(check);
+    const int words = rules.beat_bytes / 8;
+    if (!std::memcmp(given, right, words)) {
+        if (!wrong.empty()) wrong.erase(written);
+        return;
+    }
+    auto& difference = wrong[written];
+    difference.resize(words);
+    for (int word = 0; word < words; word++) difference[word] = given[word] ^ right[word];
+}
+
+void DramDevice::readCheck(uint32_t* check) {
+    uint8_t* to = reinterpret_cast<uint8_t*>(check);
+    encode(fetched, to);
+    if (wrong.empty()) return;
+    auto found = wrong.find(fetched);
+    if (found != wrong.end())
+        for (size_t word = 0; word < found->second.size(); word++) to[word] ^= found->second[word];
+}
+
+bool DramDevice::inject(uint64_t address, int bit) {
+    if (address >= bytes || bit < 0 || bit >= 16) return false;
+    const size_t offset = address - address % rules.beat_bytes, words = rules.beat_bytes / 8, word = address % rules.beat_bytes / 8;
+    uint8_t before[256], after[256];
+    encode(offset, before);
+    if (bit < 8) data[address] ^= 1 << bit;
+    encode(offset, after);
+    auto& difference = wrong[offset];
+    difference.resize(words);
+    difference[word] ^= before[word] ^ after[word] ^ (bit < 8 ? 0 : 1 << (bit - 8));
+    return true;
+}
 
 // One device for each channel of the latest model of this library; those of earlier models live on, as their models may.
 std::map<int, DramDevice*>& current() {
@@ -248,6 +313,8 @@ EXPORT void rdu_dram_write(void* device, const svBitVecVal* data, const svBitVec
     static_cast<DramDevice*>(device)->write(data, mask);
 }
 EXPORT void rdu_dram_read(void* device, svBitVecVal* data) { static_cast<DramDevice*>(device)->read(data); }
+EXPORT void rdu_dram_write_check(void* device, const svBitVecVal* check) { static_cast<DramDevice*>(device)->writeCheck(check); }
+EXPORT void rdu_dram_read_check(void* device, svBitVecVal* check) { static_cast<DramDevice*>(device)->readCheck(check); }
 EXPORT const char* rdu_dram_latest(void* device) { return static_cast<DramDevice*>(device)->latest.c_str(); }
 
 // For the host ----------------------------------------------------------------------------------------------------------------
@@ -258,6 +325,10 @@ EXPORT uint8_t* rdu_dram_data(int channel, uint64_t* bytes) {
 }
 EXPORT uint64_t rdu_dram_violations(int channel) { return rdu::find(channel) ? rdu::find(channel)->violations : 0; }
 EXPORT const char* rdu_dram_report(int channel) { return rdu::find(channel) ? rdu::find(channel)->report.c_str() : ""; }
+EXPORT int rdu_dram_inject(int channel, uint64_t address, int bit) {
+    DramDevice* device = rdu::find(channel);
+    return !(device && device->inject(address, bit));
+}
 EXPORT void rdu_dram_rules(int channel, const char* rules) {
     if (DramDevice* device = rdu::find(channel)) device->rules = rdu::DramRules(rules);
 }

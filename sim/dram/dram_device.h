@@ -33,6 +33,9 @@ public:
     int checkRefresh(int64_t now);
     void write(const uint32_t* data, const uint32_t* mask);  // the beat of the oldest WR without data
     void read(uint32_t* data);                               // the beat of the oldest RD without data
+    void writeCheck(const uint32_t* check);                  // of the beat that was written last
+    void readCheck(uint32_t* check);                         // of the beat that was read last
+    bool inject(uint64_t address, int bit);                  // flips a stored bit; false if there is none
     void reset();                                            // closes all rows and forgets all times; the storage stays
 
     DramRules rules;              // may be made stricter later, to see that a controller would be caught
@@ -61,6 +64,7 @@ private:
     int activate(int64_t now, int group, int bank, int row);
     int precharge(int64_t now, int group, int bank, const char* command);
     int refresh(int64_t now);
+    void encode(size_t offset, uint8_t* check) const;
     size_t place(int group, int bank, int row, int column) const;
 
     const int channel;
@@ -72,6 +76,9 @@ private:
     int64_t paid = 0, start = 0;
     bool late = false;
     std::array<size_t, 64> writeQueue{}, readQueue{};  // offsets of beats under way; latencies are far below 64 commands
+    size_t written = 0, fetched = 0;                   // offsets of the latest beats
+    // Check bits are kept as their difference from the right ones, so that what the host stores has the right ones.
+    std::map<size_t, std::vector<uint8_t>> wrong;
     unsigned writeHead = 0, writeTail = 0, readHead = 0, readTail = 0;
 };
 

@@ -10,6 +10,7 @@ module dram_device #(
     parameter int BANK_BITS = 2,
     parameter int ROW_BITS = 14,
     parameter int COLUMN_BITS = 6,
+    parameter int ECC = 0,             // check bits are stored and returned
     parameter int FATAL = 1
 ) (
     input  logic                   clk,
@@ -24,8 +25,10 @@ module dram_device #(
     input  logic [COLUMN_BITS-1:0] column_column,
     input  logic [DATA_BITS-1:0]   write_data,
     input  logic [DATA_BITS/8-1:0] write_mask,
+    input  logic [DATA_BITS/8-1:0] write_check,
     output logic                   read_valid,
-    output logic [DATA_BITS-1:0]   read_data
+    output logic [DATA_BITS-1:0]   read_data,
+    output logic [DATA_BITS/8-1:0] read_check
 );
     import "DPI-C" function chandle rdu_dram_open(input int channel, input string rules);
     import "DPI-C" function void rdu_dram_reset(input chandle device);
@@ -36,6 +39,8 @@ module dram_device #(
     import "DPI-C" function int rdu_dram_check(input chandle device, input longint now);
     import "DPI-C" function void rdu_dram_write(input chandle device, input bit [DATA_BITS-1:0] data, input bit [DATA_BITS/8-1:0] mask);
     import "DPI-C" function void rdu_dram_read(input chandle device, output bit [DATA_BITS-1:0] data);
+    import "DPI-C" function void rdu_dram_write_check(input chandle device, input bit [DATA_BITS/8-1:0] check);
+    import "DPI-C" function void rdu_dram_read_check(input chandle device, output bit [DATA_BITS/8-1:0] check);
     import "DPI-C" function string rdu_dram_latest(input chandle device);
 
     chandle device;
@@ -58,6 +63,7 @@ module dram_device #(
             read_valid <= 1'b0;
         end else begin
             bit [DATA_BITS-1:0] beat;
+            bit [DATA_BITS/8-1:0] check;
             now <= now + 1;
             write_due <= WRITE_LATENCY'({write_due, column_command == 2'd2});
             read_due <= (READ_LATENCY-1)'({read_due, column_command == 2'd1});
@@ -65,8 +71,15 @@ module dram_device #(
             if (read_due[READ_LATENCY-2]) begin
                 rdu_dram_read(device, beat);
                 read_data <= beat;
+                if (ECC != 0) begin
+                    rdu_dram_read_check(device, check);
+                    read_check <= check;
+                end
             end
-            if (write_due[WRITE_LATENCY-1]) rdu_dram_write(device, write_data, write_mask);
+            if (write_due[WRITE_LATENCY-1]) begin
+                rdu_dram_write(device, write_data, write_mask);
+                if (ECC != 0) rdu_dram_write_check(device, write_check);
+            end
             if (row_command != 0)
                 judge(rdu_dram_row(device, now, int'(row_command), int'(row_group), int'(row_bank), int'(row_row)));
             if (column_command != 0)
