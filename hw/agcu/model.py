@@ -22,11 +22,9 @@ class Fault(Exception):
     offset: int
 
 
-def physical(engine: Engine, offset: int, segments: dict[int, Segment], write: bool, unit: int) -> tuple[int, int]:
-    """(tier, byte address) of an access to ``offset``, aligned to ``unit`` bytes. Raises :class:`Fault`."""
+def physical(engine: Engine, offset: int, segments: dict[int, Segment], write: bool) -> tuple[int, int]:
+    """(tier, byte address) of an access to the beat at ``offset``. Raises :class:`Fault`."""
     segment = segments.get(engine.segment)
-    if offset % unit:
-        raise Fault("MISALIGNED", engine.segment, offset)
     if segment is None:
         raise Fault("SEGMENT_MISS", engine.segment, offset)
     if not (segment.write if write else segment.read):
@@ -36,33 +34,38 @@ def physical(engine: Engine, offset: int, segments: dict[int, Segment], write: b
     return int(segment.tier), segment.base + offset
 
 
-def run_load(program: LoadProgram, config: AGCUConfig, memory: np.ndarray, segments: dict[int, Segment]) -> np.ndarray:
+def run_load(program: LoadProgram, config: AGCUConfig, memory: np.ndarray, segments: dict[int, Segment], indices=()) -> np.ndarray:
     """What a load engine emits: ``[vectors, lanes]`` uint32 (access WORD: ``[words]``). ``memory`` is ``[tiers, bytes]`` uint8."""
     if program.access == Access.FILL:
-        count = len(list(program.offsets()))
-        return np.full((count, config.lanes), program.base, dtype=np.uint32)
-    unit = config.beat_bytes if program.access == Access.VECTOR else 4
+        return np.full((program.iterations, config.lanes), program.base, dtype=np.uint32)
     size = 4 if program.access == Access.WORD else config.beat_bytes
-    results = []
-    for offset in program.offsets():
-        if offset % unit:
-            raise Fault("MISALIGNED", program.segment, offset)
-        first, last = (at - at % config.beat_bytes for at in (offset, offset + size - 1))
-        beats = []
-        for beat in dict.fromkeys((first, last)):
-            tier, address = physical(program, beat, segments, False, config.beat_bytes)
-            beats.append(memory[tier, address:address + config.beat_bytes])
-        results.append(np.concatenate(beats)[offset - first:offset - first + size].view(np.uint32))
+    results = [np.concatenate([memory[tier, address:address + count]
+                               for tier, address, count in _pieces(program, config, offset, size, segments, False)]).view(np.uint32)
+               for offset in program.offsets(indices)]
     shape = (len(results),) if program.access == Access.WORD else (len(results), config.lanes)
     return np.array(results, dtype=np.uint32).reshape(shape)
 
 
-def run_store(program: StoreProgram, config: AGCUConfig, memory: np.ndarray, segments: dict[int, Segment], vectors: np.ndarray) -> None:
-    """Puts ``vectors`` (``[vectors, lanes]`` uint32) into ``memory`` as a store engine does."""
+def run_store(program: StoreProgram, config: AGCUConfig, memory: np.ndarray, segments: dict[int, Segment], data: np.ndarray,
+              indices=()) -> None:
+    """Puts ``data`` (``[vectors, lanes]`` uint32, access WORD: ``[words]``) into ``memory`` as a store engine does."""
     row = program.loops[0].bound
-    for number, (offset, vector) in enumerate(zip(program.offsets(), vectors, strict=True)):
-        tier, address = physical(program, offset, segments, True, config.beat_bytes)
-        is_tail = number % row == row - 1
-        size = program.tail_bytes % config.beat_bytes if is_tail else 0
-        size = size or config.beat_bytes
-        memory[tier, address:address + size] = np.ascontiguousarray(vector).view(np.uint8)[:size]
+    for number, (offset, item) in enumerate(zip(program.offsets(indices), data, strict=True)):
+        content = np.atleast_1d(item).astype(np.uint32).view(np.uint8)
+        if number % row == row - 1 and program.tail_bytes % config.beat_bytes:
+            content = content[:program.tail_bytes]
+        for tier, address, count in _pieces(program, config, offset, len(content), segments, True):
+            memory[tier, address:address + count], content = content[:count], content[count:]
+
+
+def _pieces(program: Engine, config: AGCUConfig, offset: int, size: int, segments: dict[int, Segment], write: bool):
+    """(tier, address, bytes) of an access, beat by beat."""
+    beat = config.beat_bytes
+    if offset % (beat if program.access == Access.VECTOR else 4):
+        raise Fault("MISALIGNED", program.segment, offset)
+    while size > 0:
+        within = offset % beat
+        tier, address = physical(program, offset - within, segments, write)
+        count = min(size, beat - within)
+        yield tier, address + within, count
+        offset, size = (offset + count) % (1 << 32), size - count

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from hw.common.program import words_of
 from hw.config import AGCUConfig
 
@@ -28,10 +26,14 @@ def pack_program(program: AGCUProgram, config: AGCUConfig) -> list[int]:
 
 def _engine(engine: Engine, config: AGCUConfig) -> dict:
     """Fields of one engine; loops that are not used have bound 1."""
-    fields = {field.name: getattr(engine, field.name) for field in dataclasses.fields(engine) if field.name != "loops"}
+    own = {name: getattr(engine, name) for name in ("scalar_output", "scalar_input", "tail_bytes") if hasattr(engine, name)}
     unused = config.counter_levels - len(engine.loops)
-    return fields | {
-        "enable": 1,
+    if engine.index:
+        own |= {"indexed": 1, "index_input": engine.index.scalar, "index_level": engine.index.loops,
+                "index_stride": engine.index.stride % (1 << 32)}
+    return own | {
+        "enable": 1, "access": engine.access, "segment": engine.segment, "base": engine.base, "handover": engine.buffer_loops,
+        "wait_tokens": sum(1 << wire for wire in engine.wait_tokens), "send_tokens": sum(1 << wire for wire in engine.send_tokens),
         "bounds": [loop.bound for loop in engine.loops] + [1] * unused,
         "strides": [loop.stride % (1 << 32) for loop in engine.loops] + [0] * unused,
     }

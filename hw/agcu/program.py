@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import enum
 import itertools
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hw.config import AGCUConfig
 
-__all__ = ["AGCUProgram", "Access", "LoadProgram", "Loop", "PAGE_BYTES", "ProgramError", "Segment", "StoreProgram", "Tier", "argument",
+__all__ = ["AGCUProgram", "Access", "Index", "LoadProgram", "Loop", "PAGE_BYTES", "ProgramError", "Segment", "StoreProgram", "Tier", "argument",
            "program_words"]
 
 PAGE_BYTES = 4096
@@ -48,19 +49,55 @@ class Loop:
     stride: int = 0
 
 
+@dataclass(frozen=True)
+class Index:
+    """Addresses that come as data (gather, scatter): every run of the ``loops`` innermost loops takes a word from scalar input
+    ``scalar`` and moves the address by that word times ``stride`` bytes."""
+
+    scalar: int
+    stride: int
+    loops: int = 0
+
+
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """What load and store engines share: ``loops``, innermost first; ``segment`` and ``base``, the first address in it."""
+    """What load and store engines share.
+
+    ``loops``: innermost first. ``segment`` and ``base``: the first address. ``index``: gather or scatter. ``handover``: loops that make up
+    one buffer (None: all of them). ``wait_tokens``: control wires of which one token each is taken before a buffer is begun;
+    ``send_tokens``: control wires that pulse when a buffer is finished (read from memory, or complete in memory).
+    """
 
     loops: tuple[Loop, ...]
     segment: int = 0
     base: int = 0
     access: Access = Access.VECTOR
+    index: Index | None = None
+    handover: int | None = None
+    wait_tokens: tuple[int, ...] = ()
+    send_tokens: tuple[int, ...] = ()
 
-    def offsets(self) -> Iterator[int]:
+    @property
+    def buffer_loops(self) -> int:
+        return len(self.loops) if self.handover is None else self.handover
+
+    @property
+    def iterations(self) -> int:
+        return math.prod(loop.bound for loop in self.loops)
+
+    @property
+    def indices(self) -> int:
+        """Words that the engine takes as indices."""
+        return math.prod(loop.bound for loop in self.loops[self.index.loops:]) if self.index and self.iterations else 0
+
+    def offsets(self, indices: Sequence[int] = ()) -> Iterator[int]:
         """The address of every iteration, in order."""
-        for index in itertools.product(*(range(loop.bound) for loop in reversed(self.loops))):
-            moved = sum(step * loop.stride for step, loop in zip(reversed(index), self.loops))
+        run = math.prod(loop.bound for loop in self.loops[:self.index.loops]) if self.index else 1
+        loops = list(reversed(self.loops))
+        for number, counters in enumerate(itertools.product(*(range(loop.bound) for loop in loops))):
+            moved = sum(counter * loop.stride for counter, loop in zip(counters, loops, strict=True))
+            if self.index:
+                moved += int(indices[number // run]) * self.index.stride
             yield (self.base + moved) % (1 << 32)
 
 
@@ -73,9 +110,11 @@ class LoadProgram(Engine):
 
 @dataclass(frozen=True, kw_only=True)
 class StoreProgram(Engine):
-    """A store engine. ``tail_bytes``: bytes that the last iteration of loop 0 stores (0: the whole vector)."""
+    """A store engine. ``tail_bytes``: bytes that the last iteration of loop 0 stores (0: the whole vector). ``scalar_input``: where
+    access WORD takes its words."""
 
     tail_bytes: int = 0
+    scalar_input: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,7 +75,7 @@ def test_random_stores(bench, seed):
                 latency=(1, int(rng.integers(1, 60))))
     expected = bench.memory.bytes.copy()
     for engine, store in enumerate(stores):
-        vectors = rng.integers(0, 1 << 32, (len(list(store.offsets())), CONFIG.lanes), dtype=np.uint32)
+        vectors = rng.integers(0, 1 << 32, (store.iterations, CONFIG.lanes), dtype=np.uint32)
         bench.unit.feed(f"vector_in[{engine}]", vectors, stall=float(rng.choice([0, 0.5])), seed=seed)
         run_store(store, CONFIG, expected, SEGMENTS, vectors)
     bench.unit.pulse("execute")
