@@ -67,10 +67,11 @@ class Fabric:
             case ("agcu", index, port) if 0 <= index < len(self.config.agcu_ports):
                 self._check("agcu", endpoint, port, flow, output)
                 row, edge = self.config.agcu_ports[index]
-                return Attachment((row, 0 if edge == "west" else self.config.columns - 1), WEST if edge == "west" else EAST, port)
+                column, side = (0, WEST) if edge == "west" else (self.config.columns - 1, EAST)
+                return Attachment((row, column), side, port)
         raise RouteError(f"flow {flow!r}: {endpoint} does not exist on preset {self.config.name} ({self.config.rows} x "
-                         f"{self.config.columns} units, {len(self.config.agcu_ports)} AGCUs); write (\"unit\", row, column, port) or "
-                         "(\"agcu\", index, port)")
+                         f"{self.config.columns} units, {len(self.config.agcu_ports)} AGCUs); write ('unit', row, column, port) "
+                         "or ('agcu', index, port)")
 
     def _check(self, kind: str, endpoint: tuple, port: int, flow: str, output: bool) -> None:
         side = "outputs" if output else "inputs"

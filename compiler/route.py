@@ -69,8 +69,10 @@ class Router:
             resident.append(self.route(fresh, reserved=resident))
         kept = [route for routes in resident for route in routes.routes]
         self._check_ends([*(route.flow for route in kept), *flows])
-        found = [route for name in FABRICS for route in self._negotiate(
-            self.fabrics[name], [flow for flow in flows if flow.fabric == name], [route for route in kept if route.flow.fabric == name])]
+        found = []
+        for name, fabric in self.fabrics.items():
+            wanted = [flow for flow in flows if flow.fabric == name]
+            found += self._negotiate(fabric, wanted, [route for route in kept if route.flow.fabric == name])
         order = {id(flow): index for index, flow in enumerate(flows)}
         found.sort(key=lambda route: order[id(route.flow)])
         shared: dict[tuple[int, int], SwitchProgram] = {}
@@ -112,13 +114,13 @@ class Router:
         users: dict[Edge, list[Flow]] = defaultdict(list)
         history: dict[Edge, float] = defaultdict(float)
         trees: dict[Flow, dict] = {}
-        for round_ in range(MOST_ROUNDS):
+        for pressure in (2.0 ** min(number, 20) for number in range(MOST_ROUNDS)):
             for flow in flows:
                 for edge in _edges(trees.pop(flow, {})):
                     users[edge].remove(flow)
                     load[edge] -= flow.rate
 
-                def cost(a, b, _, flow=flow, pressure=2.0 ** min(round_, 20)):
+                def cost(a, b, _, flow=flow, pressure=pressure):
                     excess = len(users[a, b]) + 1 + len(taken[a, b]) - fabric.labels
                     crowd = max(0.0, load[a, b] + flow.rate - 1)
                     return (1 + history[a, b] + 0.5 * load[a, b] + 4 * crowd) * (1 + pressure * max(0, excess))
@@ -134,8 +136,9 @@ class Router:
                 history[edge] += 1
         (a, b) = edge = full[0]
         names = ", ".join(sorted([*(flow.name for flow in users[edge]), *taken[edge].values()]))
-        raise RouteError(f"flow {users[edge][-1].name!r}: no free label on the {fabric.name} link {a} -> {b} after {MOST_ROUNDS} rounds of "
-                         f"rerouting: {fabric.labels} {'wires' if fabric.name == 'control' else 'labels'}, wanted by {names}")
+        kind = "wires" if fabric.name == "control" else "labels"
+        raise RouteError(f"flow {users[edge][-1].name!r}: no free label on the {fabric.name} link {a} -> {b} after {MOST_ROUNDS} "
+                         f"rounds of rerouting: {fabric.labels} {kind}, wanted by {names}")
 
     @staticmethod
     def _label(fabric: Fabric, flows: list[Flow], trees: dict, taken: dict) -> list[Route]:

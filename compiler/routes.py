@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from hw.config import RDUConfig
@@ -103,11 +104,13 @@ class Routes:
         lines = []
         for route in self.routes:
             flow = route.flow
-            lines.append(f"{flow.fabric} {flow.name} (rate {flow.rate:g}): {flow.source} -> {', '.join(map(str, flow.destinations))}")
+            ends = ", ".join(map(str, flow.destinations))
+            lines.append(f"{flow.fabric} {flow.name} (rate {flow.rate:g}): {flow.source} -> {ends}")
             lines += [f"    {a} -> {b} label {label}" for (a, b), label in route.labels.items()]
         for fabric in sorted({route.flow.fabric for route in self.routes}, reverse=True):
             lines += ["", f"{fabric}: labels in use (east/west between columns, south/north between rows)", *self._map(fabric)]
-        over = [f"{fabric} link {a} -> {b}: rates add up to {load:g}" for (fabric, (a, b)), load in self.loads().items() if load > 1.0001]
+        over = [f"{fabric} link {a} -> {b}: rates add up to {load:g}"
+                for (fabric, (a, b)), load in self.loads().items() if load > 1.0001]
         return "\n".join(lines + (["", *over] if over else []))
 
     def _map(self, fabric: str) -> list[str]:
@@ -119,8 +122,9 @@ class Routes:
         lines = []
         for row in range(self.config.rows):
             points = [(row, column) for column in range(self.config.columns)]
-            gaps = [f" {used[a, b]}/{used[b, a]} " for a, b in zip(points, points[1:], strict=False)]
+            gaps = [f" {used[a, b]}/{used[b, a]} " for a, b in pairwise(points)]
             lines.append("".join(f"[{r},{c}]{gap}" for (r, c), gap in zip(points, [*gaps, ""], strict=True)))
             if row + 1 < self.config.rows:
-                lines.append("".join(f" {used[p, (row + 1, p[1])]}/{used[(row + 1, p[1]), p]} " + "     " for p in points).rstrip())
+                below = [((row, column), (row + 1, column)) for _, column in points]
+                lines.append("".join(f" {used[a, b]}/{used[b, a]}      " for a, b in below).rstrip())
         return lines

@@ -1,6 +1,6 @@
 """One input of a switch: the buffers of its virtual circuits and the choice of the packet it offers to the outputs."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -55,7 +55,8 @@ class InputPort(wiring.Component):
         arrive, leave = Signal(self.labels), Signal(self.labels)
         offered, left, taken, finished = Signal(self.branches), Signal(self.branches), Signal(), Signal()
         m.d.comb += [pending[label].eq(self.routes[label] & ~sent[label]) for label in labels]
-        m.d.comb += turn.requests.eq(Cat(held.nonzero[label] & (pending[label] & self.credits).any() for label in labels))
+        waiting = self.waiting(m, held.nonzero, arrive, leave)
+        m.d.comb += turn.requests.eq(Cat(waiting[label] & (pending[label] & self.credits).any() for label in labels))
         with m.Switch(turn.pick):
             for label in labels:
                 with m.Case(1 << label):
@@ -81,6 +82,10 @@ class InputPort(wiring.Component):
                     m.d.sync += sent[label].eq(Mux(finished, 0, ~left))
         self._storage(m, arrive, leave, turn.pick)
         return m
+
+    def waiting(self, m: Module, held: Signal, arrive: Signal, leave: Signal) -> Value:
+        """The labels whose oldest packet may go, if it has a credit: every label that holds one."""
+        return held
 
     def _storage(self, m: Module, arrive: Signal, leave: Signal, turn: Signal) -> None:
         """One memory for all labels: a ring per label, its two pointers kept as bit planes over the labels."""

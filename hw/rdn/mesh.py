@@ -28,9 +28,10 @@ def join_neighbours(m: Module, nodes: dict[tuple[int, int], SwitchNode]) -> None
 class Mesh(wiring.Component):
     """``rows`` x ``columns`` switch nodes; the links to the units and over the west and east edges are ports.
 
-    Members (n = row * columns + column): ``program[n]`` In; ``vector_in[n * local_links + k]``, ``scalar_in[n]`` In(Link) from unit
-    n, ``vector_out``, ``scalar_out`` Out(Link) to it; ``west_in[row]``, ``east_in[row]`` In(Link), ``west_out``, ``east_out`` Out(Link), of
-    the vector fabric; ``control_in[n]`` In, ``control_out[n]`` Out. Edges north and south, and the scalar fabric's, are closed.
+    Members (n = row * columns + column, k = local link): ``program[n]`` In; ``vector_in[n * local_links + k]``, ``scalar_in[n]``
+    In(Link) from unit n, ``vector_out``, ``scalar_out`` Out(Link) to it; ``west_in[row]``, ``east_in[row]`` In(Link),
+    ``west_out``, ``east_out`` Out(Link), of the vector fabric; ``control_in[n]`` In, ``control_out[n]`` Out. Edges north and
+    south, and the scalar fabric's, are closed.
     """
 
     def __init__(self, rows: int, columns: int, config):

@@ -18,7 +18,8 @@ class OutputPort(wiring.Component):
     Members
     -------
     ``asked[i]`` In, labels that input i's packet may leave with; ``payloads[i]`` In, that packet; ``winner`` Out, one-hot, the
-    input that is served; ``spent`` Out, one-hot, the label its packet leaves with; ``valid``, ``label``, ``payload`` Out, the link.
+    input that is served; ``spent`` Out, one-hot, the label its packet leaves with; ``valid``, ``label``, ``payload`` Out, the
+    link.
 
     Contract: combinational from the requests; an input that asks all the time waits for at most ``inputs - 1`` others.
     """

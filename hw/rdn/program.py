@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..common.program import field_position, words_of
-from .node import LOCAL, PORT_NAMES, SCALAR_PORTS, switch_program, vector_ports
+from .node import PORT_NAMES, SCALAR_PORTS, switch_program, vector_ports
 
 __all__ = ["End", "SwitchProgram", "SwitchProgramError", "end_name"]
 
@@ -93,7 +93,8 @@ class SwitchProgram:
         """One line per entry, for people."""
         lines = [f"{fabric:7} {end_name(source)} -> {', '.join(map(end_name, sorted(branches)))}"
                  for fabric in ("vector", "scalar") for source, branches in sorted(getattr(self, fabric).items())]
-        return "\n".join(lines + [f"control {end_name(source)} -> {end_name(target)}" for target, source in sorted(self.control.items())])
+        lines += [f"control {end_name(source)} -> {end_name(target)}" for target, source in sorted(self.control.items())]
+        return "\n".join(lines)
 
     @staticmethod
     def _check(fabric: str, ports: int, labels: int, kind: str, ends: list[End]) -> None:

@@ -8,7 +8,7 @@ from ..common.program import program_layout
 from .link import Link
 from .mask import LevelCounters, RoundRobin, encode
 
-__all__ = ["BURST_BITS", "RdnSender", "SENDER_EVENTS", "port_program", "sender_program"]
+__all__ = ["BURST_BITS", "SENDER_EVENTS", "RdnSender", "port_program", "sender_program"]
 
 BURST_BITS = 4
 SENDER_EVENTS = ("forwarded", "blocked", "lost", "throttled")

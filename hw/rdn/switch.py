@@ -44,6 +44,8 @@ class Switch(wiring.Component):
     Source: architecture.md section 3 (RDN); SN40L paper IV.C (flow IDs rewritten at every switch port).
     """
 
+    input_port = InputPort
+
     def __init__(self, payload, ports: int, labels: int, depth: int):
         self.payload_layout, self.ports, self.labels, self.depth = payload, ports, labels, depth
         self.identity = (payload, ports, labels, depth)
@@ -59,9 +61,12 @@ class Switch(wiring.Component):
         branches = self.ports * self.labels
         credits = LevelCounters(branches, self.depth, full=True)
         m.submodules.credits = instantiate(platform, credits)
-        inputs = [InputPort(self.payload_layout, self.labels, self.depth, branches) for _ in range(self.ports)]
+        inputs = [self.input_port(self.payload_layout, self.labels, self.depth, branches) for _ in range(self.ports)]
         outputs = [OutputPort(self.payload_layout, self.ports, self.labels) for _ in range(self.ports)]
-        m.d.comb += [credits.up.eq(Cat(link.credit for link in self.outputs)), credits.down.eq(Cat(port.spent for port in outputs))]
+        m.d.comb += [
+            credits.up.eq(Cat(link.credit for link in self.outputs)),
+            credits.down.eq(Cat(port.spent for port in outputs)),
+        ]
         for index, port in enumerate(inputs):
             m.submodules[f"input_{index}"] = instantiate(platform, port)
             wiring.connect(m, port.link, wiring.flipped(self.inputs[index]))
@@ -73,7 +78,10 @@ class Switch(wiring.Component):
             link, first = self.outputs[index], index * self.labels
             m.d.comb += [link.valid.eq(port.valid), link.label.eq(port.label), link.payload.eq(port.payload)]
             for number, source in enumerate(inputs):
-                m.d.comb += [port.asked[number].eq(source.request[first:first + self.labels]), port.payloads[number].eq(source.payload)]
+                m.d.comb += [
+                    port.asked[number].eq(source.request[first:first + self.labels]),
+                    port.payloads[number].eq(source.payload),
+                ]
         m.d.comb += [
             self.events.forwarded.eq(Cat(port.valid for port in outputs)),
             self.events.blocked.eq(Cat(port.blocked for port in inputs)),

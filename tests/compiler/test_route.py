@@ -40,14 +40,16 @@ def check(routes, router):
             continue
         entry = fabric.source(flow.source, "")
         ends = [fabric.destination(end, "") for end in flow.destinations]
-        assert follow(routes.programs, fabric.name, entry.point, entry.port, entry.label) == sorted((e.point, e.port, e.label) for e in ends)
+        reached = follow(routes.programs, fabric.name, entry.point, entry.port, entry.label)
+        assert reached == sorted((end.point, end.port, end.label) for end in ends)
 
 
 def random_flows(config, seed: int, count: int) -> list[Flow]:
     draw = random.Random(seed)
     outs = [("unit", r, c, p) for r, c in config.grid for p in range(1 if config.is_pcu(r, c) else 2)]
     outs += [("agcu", a, e) for a in range(len(config.agcu_ports)) for e in range(2)]
-    ins = [("unit", r, c, p) for r, c in config.grid for p in range(4)] + [("agcu", a, e) for a in range(len(config.agcu_ports)) for e in range(2)]
+    ins = [("unit", r, c, p) for r, c in config.grid for p in range(4)]
+    ins += [("agcu", a, e) for a in range(len(config.agcu_ports)) for e in range(2)]
     draw.shuffle(outs)
     draw.shuffle(ins)
     flows = []
@@ -91,14 +93,15 @@ def test_resident_flows_keep_their_labels():
         used = {(edge, label) for route in routes.routes for edge, label in route.labels.items()}
         assert not used & set(resident.routes[0].labels.items())
         assert resident.words()[0].keys() - routes.words()[0].keys(), "the resident kernel's entry must not be rewritten"
-    with pytest.raises(RouteError, match="'again'.*already sends flow 'copy'"):
+    with pytest.raises(RouteError, match=r"'again'.*already sends flow 'copy'"):
         router.route([Flow(name="again", source=("agcu", 0, 0), destinations=(("unit", 0, 0, 0),))], reserved=copy)
 
 
 def test_control_selects_of_a_resident_kernel_stay():
     router = Router(CONFIG)
     resident = router.route([Flow(name="a", source=("unit", 0, 0, 0), destinations=(("unit", 0, 1, 2),), fabric="control")])
-    routes = router.route([Flow(name="b", source=("unit", 0, 0, 1), destinations=(("unit", 0, 1, 1),), fabric="control")], reserved=[resident])
+    flow = Flow(name="b", source=("unit", 0, 0, 1), destinations=(("unit", 0, 1, 1),), fabric="control")
+    routes = router.route([flow], reserved=[resident])
     for point in ((0, 0), (0, 1)):
         words = routes.words()[CONFIG.switch_id(*point)]
         whole = SwitchProgram.unpack(CONFIG.rdn, sum(value << 32 * index for index, value in words.items()))
@@ -136,7 +139,7 @@ def test_bad_flows_are_named(change, message):
 
 def test_merging_must_be_asked_for():
     flows = [Flow(name=f"f{c}", source=("unit", 0, c, 0), destinations=(("unit", 3, 3, 0),), rate=0.3) for c in (0, 2)]
-    with pytest.raises(RouteError, match="'f2': destination .* already takes flow 'f0'"):
+    with pytest.raises(RouteError, match=r"'f2': destination .* already takes flow 'f0'"):
         Router(CONFIG).route(flows)
     merged = [Flow(name=f.name, source=f.source, destinations=f.destinations, rate=f.rate, merge=True) for f in flows]
     check(Router(CONFIG).route(merged), Router(CONFIG))

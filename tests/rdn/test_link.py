@@ -12,8 +12,8 @@ from .harness import Join, feeder, simulate, taker
 PACKET = scalar_packet(8)
 
 
-def run(count: int, *, ports: int = 3, rates=(1.0, 1.0, 1.0), takers=(1.0, 1.0, 1.0), cycles: int, program: int = 0, depth: int = 2,
-        restart_at: int | None = None):
+def run(count: int, *, ports: int = 3, rates=(1.0, 1.0, 1.0), takers=(1.0, 1.0, 1.0), cycles: int, program: int = 0,
+        depth: int = 2, restart_at: int | None = None):
     sender, receiver = RdnSender(PACKET, 4, depth, ports), RdnReceiver(PACKET, 4, depth, ports)
     sent, received = [[] for _ in range(ports)], [[] for _ in range(ports)]
     events = {"forwarded": 0, "throttled": 0, "blocked": 0, "lost": 0}
@@ -36,7 +36,8 @@ def run(count: int, *, ports: int = 3, rates=(1.0, 1.0, 1.0), takers=(1.0, 1.0, 
     for port in range(ports):
         values = [port << 16 | index for index in range(count)]
         processes.append(feeder(sender.streams[port], values, sent[port], rate=rates[port], seed=port))
-        processes.append(taker(receiver.streams[port], received[port], lambda p: (p.data, p.sequence), rate=takers[port], seed=port + 9))
+        processes.append(taker(receiver.streams[port], received[port], lambda p: (p.data, p.sequence), rate=takers[port],
+                               seed=port + 9))
     simulate(Join(sender, receiver), *processes, cycles=cycles)
     return sent, received, events
 
@@ -44,7 +45,7 @@ def run(count: int, *, ports: int = 3, rates=(1.0, 1.0, 1.0), takers=(1.0, 1.0, 
 @pytest.mark.parametrize("depth", [2, 3, 4])
 @pytest.mark.parametrize("rates,takers", [((1, 1, 1), (1, 1, 1)), ((1, 0.3, 0.8), (0.5, 1, 0.2)), ((0.1, 1, 1), (1, 0.3, 1))])
 def test_nothing_lost_or_reordered(rates, takers, depth):
-    sent, received, events = run(60, rates=rates, takers=takers, cycles=900, depth=depth)
+    _, received, events = run(60, rates=rates, takers=takers, cycles=900, depth=depth)
     for port in range(3):
         assert [data for _, (data, _) in received[port]] == [port << 16 | index for index in range(60)]
     assert events["forwarded"] == 180 and events["throttled"] == 0
@@ -57,7 +58,7 @@ def test_one_packet_a_cycle_and_latency_of_one():
 
 
 def test_a_stalled_label_holds_up_no_other():
-    sent, received, events = run(50, takers=(0, 1, 1), cycles=130)
+    _, received, events = run(50, takers=(0, 1, 1), cycles=130)
     assert received[0] == [] and len(received[1]) == len(received[2]) == 50
     assert max(cycle for cycle, _ in received[1] + received[2]) < 110
     assert events["blocked"] > 100

@@ -43,7 +43,8 @@ def run(bench, flows, *, source, sink, seed, count=COUNT, cycles=30_000):
     bench.reset()
     load(bench, flows)
     for port, label in flows:
-        bench.feed(f"inputs[{port}]", [value(port, label, index) for index in range(count)], label=label, stall=source, seed=seed + label)
+        values = [value(port, label, index) for index in range(count)]
+        bench.feed(f"inputs[{port}]", values, label=label, stall=source, seed=seed + label)
     taken = [bench.collect(f"outputs[{port}]", stall=sink, seed=seed + port) for port in range(PORTS)]
     expected = [sum(end[0] == port for ends in flows.values() for end in ends) * count for port in range(PORTS)]
     used = bench.run(cycles, until={f"outputs[{port}]": expected[port] for port in range(PORTS)}, progress_limit=500)
@@ -61,7 +62,8 @@ def test_random_multicast_traffic(bench, seed, source, sink):
     arrived, _, _ = run(bench, flows, source=source, sink=sink, seed=seed)
     for (port, label), ends in flows.items():
         for end in ends:
-            assert arrived.pop(end) == [value(port, label, index) for index in range(COUNT)], f"flow {(port, label)} at {end}, seed {seed}"
+            expected = [value(port, label, index) for index in range(COUNT)]
+            assert arrived.pop(end) == expected, f"flow {(port, label)} at {end}, seed {seed}"
     assert not arrived
 
 
