@@ -55,7 +55,7 @@ class AddressEngine(wiring.Component):
     def ports(config: PMUConfig, own: dict) -> dict:
         """The members of an engine of this kind; its walker's are among them."""
         g = Geometry(config)
-        return dict(Walker(config, own).signature.members) | {
+        return Walker.ports(config, own) | {
             "positions": In(data.ArrayLayout(unsigned(8), g.bank_bits)),
             "folds": In(data.ArrayLayout(unsigned(16), g.bank_bits)),
             "buffers": In(g.vector_bits + 1), "buffer_stride": In(g.address_bits), "rotating": In(1),

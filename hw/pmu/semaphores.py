@@ -22,6 +22,9 @@ class Semaphores(wiring.Component):
 
     def __init__(self, readers: int, bits: int):
         self.readers, self.bits = readers, bits
+        # Buffers that the writer has gone past and a reader still needs; buffers that a reader can still begin to read.
+        self.held = [Signal(bits, name=f"held_{reader}") for reader in range(readers)]
+        self.full = [Signal(bits, name=f"full_{reader}") for reader in range(readers)]
         super().__init__({
             "clear": In(1), "buffers": In(bits), "synchronised": In(readers),
             "claimed": In(1), "written": In(1), "taken": In(readers), "released": In(readers),
@@ -32,8 +35,7 @@ class Semaphores(wiring.Component):
         m = Module()
         free = []
         for reader in range(self.readers):
-            # Buffers that the writer has gone past and this reader still needs; buffers that it can still begin to read.
-            held, full = Signal(self.bits, name=f"held_{reader}"), Signal(self.bits, name=f"full_{reader}")
+            held, full = self.held[reader], self.full[reader]
             for count, up, down in ((held, self.claimed, self.released[reader]), (full, self.written, self.taken[reader])):
                 with m.If(self.clear):
                     m.d.sync += count.eq(0)

@@ -33,11 +33,16 @@ class Walker(wiring.Component):
 
     def __init__(self, config: PMUConfig, own: dict):
         self.config = config
-        super().__init__({
+        super().__init__(self.ports(config, own))
+
+    @staticmethod
+    def ports(config: PMUConfig, own: dict) -> dict:
+        """The members of a walker for this kind of engine."""
+        return {
             "program": In(engine_layout(config, **own)), "start": In(1), "active": Out(1), "fresh": Out(1), "go": In(1),
             "step": Out(1), "step_done": Out(1), "sequence": In(config.sequence_bits), "scalar": In(32),
             "scalar_valid": In(1), "take_scalar": Out(1), "waits": Out(1), "item": Out(item_layout(config)),
-        })
+        }
 
     def elaborate(self, platform):
         m = Module()
