@@ -1,4 +1,4 @@
-"""The functions of the tail, and what each of them asks of the shared pipeline; no HDL is imported but Amaranth's enum."""
+"""The functions of the tail."""
 
 from amaranth.lib import enum
 
@@ -6,7 +6,7 @@ __all__ = ["TailFunction"]
 
 
 class TailFunction(enum.Enum, shape=4):
-    """What a :class:`hw.fp.tail.TailUnit` does to its operand."""
+    """What a :class:`hw.fp.tail.TailUnit` does to its operand; other codes work as BYPASS."""
 
     BYPASS = 0
     RELU = 1
@@ -19,5 +19,3 @@ class TailFunction(enum.Enum, shape=4):
     SIGMOID = 8
     GELU = 9          # x * Phi(x), Phi the normal distribution function (the definition with erf)
     SILU = 10
-    SIN = 11
-    COS = 12

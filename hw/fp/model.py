@@ -2,8 +2,8 @@
 
 import numpy as np
 
-__all__ = ["CANONICAL_NAN", "as_float", "bf16_to_fp32", "canonical", "fp32_add", "fp32_mul", "fp32_sub", "fp32_to_bf16",
-           "mac", "to_bits"]
+__all__ = ["CANONICAL_NAN", "as_float", "bf16_to_fp32", "canonical", "counter_random", "fp32_add", "fp32_less", "fp32_max",
+           "fp32_min", "fp32_mul", "fp32_sub", "fp32_to_bf16", "fp32_to_bf16_stochastic", "fp32_to_int32", "int32_to_fp32", "mac", "to_bits"]
 
 CANONICAL_NAN = np.uint32(0x7FC00000)
 
@@ -64,3 +64,60 @@ def fp32_to_bf16(values) -> np.ndarray:
     lsb = (bits >> np.uint32(16)) & np.uint32(1)
     rounded = ((bits.astype(np.uint64) + np.uint64(0x7FFF) + lsb) >> np.uint64(16)).astype(np.uint16)
     return np.where(bits == CANONICAL_NAN, np.uint16(0x7FC0), rounded)
+
+
+def fp32_to_bf16_stochastic(values, random) -> np.ndarray:
+    """BF16 bit patterns: the low 16 bits of ``random`` are added below the cut. As :func:`hw.fp.stochastic.round_stochastic`."""
+    bits = canonical(values)
+    magnitude, sign = bits & np.uint32(0x7FFFFFFF), bits & np.uint32(1 << 31)
+    rounded = magnitude + (np.asarray(random, dtype=np.uint32) & np.uint32(0xFFFF)) | sign
+    finite = magnitude < np.uint32(0x7F800000)
+    return (np.where(finite, rounded, bits) >> np.uint32(16)).astype(np.uint16)
+
+
+def counter_random(seed, stream, count) -> np.ndarray:
+    """The 32-bit random word of :class:`hw.fp.stochastic.CounterRandom`."""
+    seed, stream, count = (np.atleast_1d(np.asarray(x, dtype=np.uint32)) for x in (seed, stream, count))
+    x = (count + (stream & np.uint32(0xFFFF)) * np.uint32(0x9E3779B9)) ^ seed
+    x = (x ^ (x >> np.uint32(16))) * np.uint32(0x7FEB352D)
+    x = (x ^ (x >> np.uint32(15))) * np.uint32(0x846CA68B)
+    return x ^ (x >> np.uint32(16))
+
+
+def _ordered(bits: np.ndarray) -> np.ndarray:
+    """Integers in the order of the numbers, -0 below +0."""
+    signed = bits.astype(np.int64)
+    return np.where(bits >> np.uint32(31), -(signed & 0x7FFFFFFF) - 1, signed)
+
+
+def _least(a, b, larger: bool) -> np.ndarray:
+    a, b = np.broadcast_arrays(canonical(a), canonical(b))
+    first = (_ordered(a) > _ordered(b)) if larger else (_ordered(a) < _ordered(b))
+    return np.where((a == CANONICAL_NAN) | (b == CANONICAL_NAN), CANONICAL_NAN, np.where(first, a, b))
+
+
+def fp32_min(a, b) -> np.ndarray:
+    """The smaller number, -0 below +0; NaN when either is NaN (IEEE 754-2019 ``minimum``)."""
+    return _least(a, b, larger=False)
+
+
+def fp32_max(a, b) -> np.ndarray:
+    """The larger number, +0 above -0; NaN when either is NaN (IEEE 754-2019 ``maximum``)."""
+    return _least(a, b, larger=True)
+
+
+def fp32_less(a, b) -> np.ndarray:
+    """``a < b`` as bool: false with NaN, -0 equals +0."""
+    return as_float(a) < as_float(b)
+
+
+def fp32_to_int32(values) -> np.ndarray:
+    """Two's complement bit patterns, cut towards zero; saturating; NaN gives 0."""
+    with np.errstate(invalid="ignore"):
+        number = np.nan_to_num(as_float(values).astype(np.float64), nan=0.0, posinf=2.0 ** 31, neginf=-2.0 ** 31)
+        return np.clip(np.trunc(number), -2 ** 31, 2 ** 31 - 1).astype(np.int64).astype(np.uint32)
+
+
+def int32_to_fp32(values) -> np.ndarray:
+    """FP32 bit patterns of two's complement integers, round to nearest even."""
+    return to_bits(np.asarray(values, dtype=np.uint32).view(np.int32).astype(np.float32))

@@ -29,8 +29,9 @@ class TailUnit(wiring.Component):
     Contract
     --------
     A pure pipeline: ``o`` belongs to ``function`` and ``a`` of ``latency`` cycles ago, one result every cycle, the same latency
-    for every function; no valid, no stall. Relative error at most 2**-22 wherever the result is normal, half a unit in the
-    last place more than that where it is subnormal; exact for special operands; every NaN result is 0x7FC00000. BYPASS gives
+    for every function; no valid, no stall.
+    Relative error at most 2**-22 wherever the result is normal, half a unit in the
+    last place where it is subnormal; exact for special operands; every NaN result is 0x7FC00000. BYPASS gives
     the bits of ``a`` unchanged. :func:`hw.fp.tail_model.tail` is the same bit for bit. Pipeline registers are not reset: the first
     ``latency`` results after reset mean nothing.
     """
@@ -50,6 +51,8 @@ class TailUnit(wiring.Component):
         m.d.comb += [
             reduction.function.eq(self.function),
             reduction.a.eq(self.a),
+            exponential.enable.eq(~reduction.plan.special),
+            table.enable.eq(~reduction.plan.special),
             exponential.t.eq(reduction.y[:23]),
             exponential.address.eq(reduction.y[23:27]),
             table.t.eq(reduction.t),
@@ -62,10 +65,12 @@ class TailUnit(wiring.Component):
         plan = self._delay(m, scaled, Interpolator.latency, "plan_interpolated")
 
         product = Signal(31, reset_less=True)
-        m.d.sync += product.eq((exponential.o * table.o)[30:])
+        with m.If(~plan.special):
+            m.d.sync += product.eq((exponential.o * table.o)[30:])
         plan = self._delay(m, plan, 1, "plan_product")
         full = Signal(55, reset_less=True)
-        m.d.sync += full.eq(product * plan.pack.steps.factor)
+        with m.If(~plan.special):
+            m.d.sync += full.eq(product * plan.pack.steps.factor)
         plan = self._delay(m, plan, 1, "plan_full")
 
         total, plan = self._add(m, full, plan)
@@ -94,7 +99,8 @@ class TailUnit(wiring.Component):
         ]
         term, total = Signal(TOTAL_BITS), Signal(TOTAL_BITS, reset_less=True)
         m.d.comb += term.eq(product >> shift)
-        m.d.sync += total.eq(addend + (term ^ steps.subtract.replicate(TOTAL_BITS)) + steps.subtract)
+        with m.If(~plan.special):
+            m.d.sync += total.eq(addend + (term ^ steps.subtract.replicate(TOTAL_BITS)) + steps.subtract)
         summed = Signal(Plan)
         m.d.comb += summed.eq(plan)
         with m.If(~plan.special & ~alone):
@@ -110,10 +116,11 @@ class TailUnit(wiring.Component):
             rest = shifted
             bits.insert(0, empty)
         word, biased = Signal(26, reset_less=True), Signal(signed(11), reset_less=True)
-        m.d.sync += [
-            word.eq(Cat(rest[:37] != 0, rest[37:])),
-            biased.eq(plan.pack.steps.power + (TOTAL_BITS - 1 - 53 + 127) - Cat(*bits)),
-        ]
+        with m.If(~plan.special):
+            m.d.sync += [
+                word.eq(Cat(rest[:37] != 0, rest[37:])),
+                biased.eq(plan.pack.steps.power + (TOTAL_BITS - 1 - 53 + 127) - Cat(*bits)),
+            ]
         return word, biased, self._delay(m, plan, 1, "plan_normal")
 
     def _round(self, m, word, biased, plan):

@@ -41,8 +41,7 @@ Plan = data.StructLayout({
 class TailReduction(wiring.Component):
     """Splits the operand of each function into a plan, a table segment and the argument of the exponential.
 
-    Members: ``function`` In, ``a`` In(32); ``plan`` Out, ``address`` and ``t`` Out (segment of the function table and place in
-    it), all ``latency`` cycles later; ``y`` Out(signed 36), the exponent of the power of two in units of 2**-27, at the same time.
+    Members: ``function`` In, ``a`` In(32); ``plan`` Out, ``address`` and ``t`` Out (segment of the function table, place in it), all ``latency`` cycles later; ``y`` Out(signed 36), the exponent of the power of two in units of 2**-27, at the same time.
 
     Contract: the result is ``addend -+ 2**y * table(address, t) * factor * 2**power``, or ``plan.pack.value`` if special.
     """
@@ -71,7 +70,8 @@ class TailReduction(wiring.Component):
         zeros = Signal(5)
         m.d.comb += zeros.eq(Mux(normal, 0, leading_zeros(m, Cat(self.a[:23], Const(0, 1)), "operand")))
         out = Signal(data.StructLayout({
-            "function": TailFunction, "special": 1, "value": 32, "sign": 1, "significand": 24, "exponent": signed(9)}), reset_less=True)
+            "function": TailFunction, "special": 1, "value": 32, "sign": 1, "significand": 24, "exponent": signed(9),
+        }), reset_less=True)
         m.d.sync += [
             out.function.eq(self.function),
             out.special.eq(special),
@@ -123,11 +123,11 @@ class TailReduction(wiring.Component):
                 steps.factor.eq(factor), steps.power.eq(power), steps.addend.eq(addend), steps.subtract.eq(subtract),
                 steps.sign.eq(negative),
             ]
-        exponential = Signal(33)
-        m.d.sync += [
-            out.address.eq(address), out.t.eq(place), out.exponent.eq(exponential),
-            out.growing.eq((function == TailFunction.EXP) & ~sign),
-        ]
+            exponential = Signal(33)
+            m.d.sync += [
+                out.address.eq(address), out.t.eq(place), out.exponent.eq(exponential),
+                out.growing.eq((function == TailFunction.EXP) & ~sign),
+            ]
         one = Const(1 << 23, 24)
         half, odd = exponent >> 1, exponent[0]
         top, rest = significand[18:23], Cat(Const(0, 5), significand[:18])
@@ -178,8 +178,7 @@ class TailReduction(wiring.Component):
         m.d.comb += y.eq((planned.exponent * Const(LOG2_E, 31))[29:])
         outputs = [Signal.like(port, name=f"{name}_out", reset_less=True)
                    for name, port in (("plan", self.plan), ("address", self.address), ("t", self.t), ("y", self.y))]
-        m.d.sync += [
-            outputs[0].eq(planned.plan), outputs[1].eq(planned.address), outputs[2].eq(planned.t),
-            outputs[3].eq(Mux(planned.growing, y, -y)),
-        ]
+        m.d.sync += outputs[0].eq(planned.plan)
+        with m.If(~planned.plan.special):
+            m.d.sync += [outputs[1].eq(planned.address), outputs[2].eq(planned.t), outputs[3].eq(Mux(planned.growing, y, -y))]
         m.d.comb += [self.plan.eq(outputs[0]), self.address.eq(outputs[1]), self.t.eq(outputs[2]), self.y.eq(outputs[3])]

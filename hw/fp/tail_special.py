@@ -1,4 +1,4 @@
-"""Operands whose result the tail's pipeline does not compute: NaN, infinities, zeros, out of range, functions without arithmetic."""
+"""Operands whose result the tail's pipeline does not compute: NaN, infinities, zeros, out of range; and BYPASS and RELU."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 

@@ -16,12 +16,12 @@ LOOP = r"""
 #include <cstdint>
 static Vtop* top;
 static void tick() {{ top->clk = 0; top->eval(); top->clk = 1; top->eval(); }}
-extern "C" void run(uint64_t count, {arguments}, uint32_t* o) {{
+extern "C" void run(uint64_t size, {arguments}, uint32_t* o) {{
     if (!top) top = new Vtop;
-    for (uint64_t i = 0; i < count + {latency}; i++) {{
-        if (i < count) {{ {drive} }}
+    for (uint64_t i = 0; i < size + {latency}; i++) {{
+        if (i < size) {{ {drive} }}
         tick();
-        if (i + 1 >= {latency} && i + 1 - {latency} < count) o[i + 1 - {latency}] = top->o;
+        if (i + 1 >= {latency} && i + 1 - {latency} < size) o[i + 1 - {latency}] = top->o;
     }}
 }}
 """

@@ -6,7 +6,8 @@ from scipy import special
 __all__ = ["FUNCTIONS", "MONOTONIC", "relative_error"]
 
 FUNCTIONS = {
-    "EXP": np.exp, "LOG": np.log, "RECIPROCAL": lambda x: 1 / x, "RSQRT": lambda x: 1 / np.sqrt(x), "SQRT": np.sqrt, "TANH": np.tanh,
+    "EXP": np.exp, "LOG": np.log, "RECIPROCAL": lambda x: 1 / x, "RSQRT": lambda x: 1 / np.sqrt(x), "SQRT": np.sqrt,
+    "TANH": np.tanh,
     "SIGMOID": special.expit, "GELU": lambda x: x * special.ndtr(x), "SILU": lambda x: x * special.expit(x),
 }
 # Functions that nowhere turn, and whether they rise.
@@ -15,7 +16,7 @@ SMALLEST_NORMAL = 2.0 ** -126
 
 
 def relative_error(name: str, bits: np.ndarray, results: np.ndarray) -> np.ndarray:
-    """Relative error of the results (bit patterns) where the operand is finite and the true value within range, else 0.
+    """Relative error of the results (bit patterns) where operand and true value are finite, else 0.
 
     Below the smallest normal number the error is taken relative to that number, as it cannot be smaller than half a unit of
     the subnormals. Where the true value is not a finite binary32 number the result has to be it exactly: if not, the error is inf.
