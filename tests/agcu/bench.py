@@ -48,9 +48,9 @@ def _each(value, member):
 class Bench:
     """Runs programs on the hardware."""
 
-    def __init__(self, config, make=AGCU):
+    def __init__(self, config, make=AGCU, optimize: str = "-O2"):
         self.config = config
-        self.unit = UnitBench(WithMemory(config, make), sources=SOURCES)
+        self.unit = UnitBench(WithMemory(config, make), sources=SOURCES, optimize=optimize)
 
     def start(self, program: AGCUProgram, segments=None, seed: int = 1, arguments=None, **memory) -> None:
         """Resets, fills the memory with noise, and sets the program; ``arguments``: fields replaced afterwards, unchecked;
