@@ -50,7 +50,7 @@ def instantiate(platform, component: wiring.Component, *, reset: Value | None = 
         return component if reset is None else ResetInserter(reset)(component)
     name = platform.module_name(component)
     header = re.search(rf"^module {name}\((.*?)\);", platform.modules[name], re.MULTILINE | re.DOTALL)[1]
-    header = re.split(r",\s*", header)
+    header = re.split(r"\s*,\s*", header.strip())     # a long list of ports comes on several lines
     resets = ResetSignal() if reset is None else ResetSignal() | reset
     ports = {f"i_{pin}": signal for pin, signal in (("clk", ClockSignal()), ("rst", resets)) if pin in header}
     for path, member, value in component.signature.flatten(component):
