@@ -39,7 +39,8 @@ class Interpolator(wiring.Component):
         low_width, high_width = WIDTHS[0] + WIDTHS[1], WIDTHS[2] + WIDTHS[3]
         rows = len(self.table)
         m.submodules.low = low = Memory(shape=low_width, depth=rows, init=[c0 | c1 << WIDTHS[0] for c0, c1, _, _ in self.table])
-        m.submodules.high = high = Memory(shape=high_width, depth=rows, init=[c2 | c3 << WIDTHS[2] for _, _, c2, c3 in self.table])
+        high_init = [c2 | c3 << WIDTHS[2] for _, _, c2, c3 in self.table]
+        m.submodules.high = high = Memory(shape=high_width, depth=rows, init=high_init)
         low_port, high_port = low.read_port(domain="comb"), high.read_port(domain="comb")
         m.d.comb += [low_port.addr.eq(self.address), high_port.addr.eq(self.address)]
         c2, c3 = high_port.data[:WIDTHS[2]], high_port.data[WIDTHS[2]:]

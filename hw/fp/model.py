@@ -3,7 +3,8 @@
 import numpy as np
 
 __all__ = ["CANONICAL_NAN", "as_float", "bf16_to_fp32", "canonical", "counter_random", "fp32_add", "fp32_less", "fp32_max",
-           "fp32_min", "fp32_mul", "fp32_sub", "fp32_to_bf16", "fp32_to_bf16_stochastic", "fp32_to_int32", "int32_to_fp32", "mac", "to_bits"]
+           "fp32_min", "fp32_mul", "fp32_sub", "fp32_to_bf16", "fp32_to_bf16_stochastic", "fp32_to_int32", "int32_to_fp32",
+           "mac", "to_bits"]
 
 CANONICAL_NAN = np.uint32(0x7FC00000)
 

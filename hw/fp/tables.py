@@ -1,7 +1,8 @@
 """The coefficients of the tail's two interpolators, computed with MPFR; no HDL is imported.
 
-Each segment of width ``h`` at ``x0`` has a cubic ``c0 + c1 t + c2 t^2 + c3 t^3``, ``t = (x - x0) / h``, through the function at the
-four Chebyshev nodes of the segment, in units of 2**-30. ``c1``, ``c2``, ``c3`` are stored with an offset of 2**27, 2**23, 2**16, so that no signed multiplication is needed.
+Each segment of width ``h`` at ``x0`` has a cubic ``c0 + c1 t + c2 t^2 + c3 t^3``, ``t = (x - x0) / h``, through the function at
+the four Chebyshev nodes of the segment, in units of 2**-30. ``c1``, ``c2``, ``c3`` are stored with an offset of 2**27, 2**23,
+2**16, so that no signed multiplication is needed.
 """
 
 import functools

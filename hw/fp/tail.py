@@ -32,8 +32,8 @@ class TailUnit(wiring.Component):
     for every function; no valid, no stall.
     Relative error at most 2**-22 wherever the result is normal, half a unit in the
     last place where it is subnormal; exact for special operands; every NaN result is 0x7FC00000. BYPASS gives
-    the bits of ``a`` unchanged. :func:`hw.fp.tail_model.tail` is the same bit for bit. Pipeline registers are not reset: the first
-    ``latency`` results after reset mean nothing.
+    the bits of ``a`` unchanged. :func:`hw.fp.tail_model.tail` is the same bit for bit. Pipeline registers are not reset: the
+    first ``latency`` results after reset mean nothing.
     """
 
     latency = TailReduction.latency + Interpolator.latency + 5

@@ -41,7 +41,9 @@ Plan = data.StructLayout({
 class TailReduction(wiring.Component):
     """Splits the operand of each function into a plan, a table segment and the argument of the exponential.
 
-    Members: ``function`` In, ``a`` In(32); ``plan`` Out, ``address`` and ``t`` Out (segment of the function table, place in it), all ``latency`` cycles later; ``y`` Out(signed 36), the exponent of the power of two in units of 2**-27, at the same time.
+    Members: ``function`` In, ``a`` In(32); ``plan`` Out, ``address`` and ``t`` Out (segment of the
+    function table, place in it), all ``latency`` cycles later; ``y`` Out(signed 36), the exponent of the power of two in units of
+    2**-27, at the same time.
 
     Contract: the result is ``addend -+ 2**y * table(address, t) * factor * 2**power``, or ``plan.pack.value`` if special.
     """

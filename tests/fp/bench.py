@@ -11,6 +11,10 @@ from amaranth.hdl import Module, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from hw.fp.add import FpAdd
+from hw.fp.function import TailFunction
+from hw.fp.mul import FpMul
+from hw.fp.tail import TailUnit
 from hw.hierarchy import instantiate
 from tests.fp.harness import build
 
@@ -65,7 +69,8 @@ def nanoseconds(make, inputs=("a", "b"), count=64, cycles=100_000, fixed=None, s
     """ns per evaluation of one unit; operands are random normal numbers around 1, new ones every cycle."""
     name = "bank"
     drive = " ".join(f"memcpy(&top->{port}, v + {index * count}, {4 * count});" for index, port in enumerate(inputs))
-    library = build(Bank(make, count, inputs), name, LOOP.format(top=name, words=count * len(inputs), drive=drive), optimize="-O3")
+    loop = LOOP.format(top=name, words=count * len(inputs), drive=drive)
+    library = build(Bank(make, count, inputs), name, loop, optimize="-O3")
     library.run.restype = ctypes.c_double
     rng = np.random.default_rng(seed)
     operands = rng.normal(0, 2, (1024, len(inputs), count)).astype(np.float32).view(np.uint32)
@@ -91,12 +96,12 @@ class Baseline(wiring.Component):
 
 
 def main(names):
-    from hw.fp.add import FpAdd
-    from hw.fp.mul import FpMul
-    units = {"harness": Baseline, "FpAdd": FpAdd, "FpMul": FpMul}
-    for name, make in units.items():
+    units = {"harness": (Baseline,), "FpAdd": (FpAdd,), "FpMul": (FpMul,)}
+    for function in (TailFunction.BYPASS, TailFunction.EXP, TailFunction.SILU):
+        units[f"TailUnit-{function.name}"] = (TailUnit, ("function", "a"), 16, 50_000, {"function": function.value})
+    for name, arguments in units.items():
         if not names or name in names:
-            print(f"{name:12s} {nanoseconds(make):6.1f} ns per evaluation")
+            print(f"{name:18s} {nanoseconds(*arguments):6.1f} ns per evaluation")
 
 
 if __name__ == "__main__":

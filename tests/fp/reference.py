@@ -19,7 +19,7 @@ def relative_error(name: str, bits: np.ndarray, results: np.ndarray) -> np.ndarr
     """Relative error of the results (bit patterns) where operand and true value are finite, else 0.
 
     Below the smallest normal number the error is taken relative to that number, as it cannot be smaller than half a unit of
-    the subnormals. Where the true value is not a finite binary32 number the result has to be it exactly: if not, the error is inf.
+    the subnormals. Where the true value is not a finite binary32 number the result has to be it exactly: else the error is inf.
     """
     with np.errstate(all="ignore"):
         x = bits.view(np.float32).astype(np.float64)

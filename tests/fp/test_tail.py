@@ -74,7 +74,8 @@ def test_monotonic(name):
 SPECIALS = {   # (operand, result)
     "EXP": [(0.0, 1.0), (-0.0, 1.0), (np.inf, np.inf), (-np.inf, 0.0), (89.0, np.inf), (-105.0, 0.0)],
     "LOG": [(1.0, 0.0), (0.0, -np.inf), (-0.0, -np.inf), (-1.0, np.nan), (np.inf, np.inf), (-np.inf, np.nan)],
-    "RECIPROCAL": [(1.0, 1.0), (-2.0, -0.5), (0.0, np.inf), (-0.0, -np.inf), (np.inf, 0.0), (-np.inf, -0.0), (2.0 ** 127, 2.0 ** -127)],
+    "RECIPROCAL": [(1.0, 1.0), (2.0 ** 127, 2.0 ** -127),
+                   (-2.0, -0.5), (0.0, np.inf), (-0.0, -np.inf), (np.inf, 0.0), (-np.inf, -0.0)],
     "RSQRT": [(1.0, 1.0), (4.0, 0.5), (0.0, np.inf), (-0.0, -np.inf), (-1.0, np.nan), (np.inf, 0.0)],
     "SQRT": [(1.0, 1.0), (9.0, 3.0), (0.0, 0.0), (-0.0, -0.0), (-1.0, np.nan), (np.inf, np.inf)],
     "TANH": [(0.0, 0.0), (-0.0, -0.0), (np.inf, 1.0), (-np.inf, -1.0), (20.0, 1.0)],
@@ -96,12 +97,12 @@ def test_specials_are_exact(name):
 
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_wrong_coefficient_is_caught(order, monkeypatch):
-    """A coefficient that is off by 2**-21 of the value: the accuracy test fails, in the one segment that it is in."""
+    """One coefficient of one segment off by 2**-18: the accuracy test fails."""
     right = tail_model._columns
     wrong = [column.copy() for column in right("function")]
-    wrong[order][tables.BASES["reciprocal"] + 11] += 1 << 9
+    wrong[order][tables.BASES["reciprocal"] + 11] += 1 << 12
     monkeypatch.setattr(tail_model, "_columns", lambda kind: wrong if kind == "function" else right(kind))
-    assert relative_error("RECIPROCAL", BF16, tail("RECIPROCAL", BF16)).max() > BOUND / 4
+    assert relative_error("RECIPROCAL", BF16, tail("RECIPROCAL", BF16)).max() > BOUND
 
 
 def test_known_bad_rtl_is_caught():
