@@ -78,12 +78,14 @@ def build(verilog: str, top: str, *, sources: Sequence[Path | str] = (), generat
     return cached(top, inputs, make) / "model.so"
 
 
-def cached(name: str, inputs: dict, make: Callable[[Path], None]) -> Path:
-    """The directory ``name``-hash in the build cache that ``make`` filled for these ``inputs`` (JSON values) and tool versions.
+def cached(name: str, inputs: dict, make: Callable[[Path], None], *, compiled: bool = True) -> Path:
+    """The directory ``name``-hash in the build cache that ``make`` filled for these ``inputs`` (JSON values).
+
+    ``compiled``: the result depends on the versions of Verilator and of the compiler too.
 
     ``make`` is called with an empty directory, by one process at a time; the result appears only when it has returned.
     """
-    tools = [toolchain.verilator_version(), toolchain.compiler_version()]
+    tools = [toolchain.verilator_version(), toolchain.compiler_version()] if compiled else []
     key = _digest(json.dumps([inputs, tools], sort_keys=True, default=str).encode())[:20]
     home = toolchain.build_root() / "sim"
     result = home / f"{name}-{key}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -31,13 +31,13 @@ class CocotbFailure(AssertionError):
 
 
 def build_testbench(component: wiring.Component, name: str, *, sources: Sequence[Path | str] = (), visible: bool = False,
-                    verilog: Callable[[wiring.Component, str], str] = to_verilog) -> Path:
+                    verilog: str | None = None) -> Path:
     """A simulator executable with cocotb for ``component`` (top module ``name``), from the build cache; returns its directory.
 
     ``sources``: Verilog and C++ beside it. ``visible``: every signal, not only the ports (slow).
     """
     toolchain.require("make", "perl")
-    text = verilog(component, name)
+    text = to_verilog(component, name) if verilog is None else verilog
     paths = [Path(source).resolve() for source in sources]
     inputs = {"cocotb": text, "top": name, "files": digests([*paths, Path(__file__)]), "visible": visible}
 

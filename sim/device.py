@@ -9,6 +9,7 @@ import numpy as np
 from hw.config import RDUConfig
 
 from .dram import device as dram
+from .generate import cached_verilog
 from .top import SimulationTop, channel_index
 from .unit_bench import ModelError
 from .verilated import TIER_SHIFT, VerilatedHost
@@ -26,8 +27,9 @@ class VerilatedBackend(VerilatedHost):
 
     def __init__(self, config: RDUConfig, *, trace: str | None = None, optimize: str = "-O3", timeout: int = 100_000):
         self.config = config
-        super().__init__(SimulationTop(config), f"rdu_{config.name}", sources=dram.SOURCES, trace=trace, optimize=optimize,
-                         timeout=timeout)
+        name = f"rdu_{config.name}"
+        super().__init__(SimulationTop(config), name, sources=dram.SOURCES, trace=trace, optimize=optimize, timeout=timeout,
+                         verilog=cached_verilog(lambda: SimulationTop(config), name, config.to_json()))
 
     def mem_read(self, tier: int, address: int, length: int) -> np.ndarray:
         """``length`` bytes of device memory, uint8."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +43,8 @@ class VerilatedHost:
 
     def __init__(self, component: wiring.Component, name: str, *, sources: Sequence[Path | str] = (), trace: str | None = None,
                  optimize: str = "-O3", flags: Sequence[str] = (), timeout: int = 100_000,
-                 verilog: Callable[[wiring.Component, str], str] = to_verilog):
-        text = verilog(component, name)
+                 verilog: str | None = None):
+        text = to_verilog(component, name) if verilog is None else verilog
         self.ports = Ports(component, text, name)
         self.beat_bytes = next((port.width // 8 for port in self.ports.ports if port.name == "s_axi_wdata"), 0)
         self.library = build(text, name, sources=[CPP / "host.cpp", *sources], generated={"glue.cpp": glue(self.ports)},

@@ -20,4 +20,5 @@ def scenario(host) -> dict:
     start = host.cycles
     late = host.run_until_interrupt(5_000)
     waited = 1_800 < host.cycles - start < 1_905
-    return {"registers": registers, "memory": host.window_read(0, 8192).tobytes().hex(), "early": early, "late": late, "waited": waited}
+    return {"registers": registers, "memory": host.window_read(0, 8192).tobytes().hex(), "early": early, "late": late,
+            "waited": waited}

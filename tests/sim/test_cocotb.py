@@ -29,7 +29,7 @@ def test_same_bytes_on_both_simulations(testbench, tmp_path):
         expected = scenario(host)
     assert expected["late"] and expected["waited"] and not expected["early"]
     assert json.loads((tmp_path / "result.json").read_text()) == expected
-    assert float((tmp_path / "speed").read_text()) > 100_000
+    assert float((tmp_path / "speed").read_text()) > 10_000
 
 
 def test_failed_test_in_the_simulator_fails_here(testbench, tmp_path):
