@@ -91,12 +91,14 @@ def table(config: PMUConfig, cycles: int, shapes=SHAPES) -> list[dict]:
             program = halves(config, rows, columns, buffers, 2 * buffers)
             per_buffer = program.write.accesses
             maps = {"fixed": BankMap.low(config), "chosen": choose(program, config).bank_map}
+            short, long = (simulate(halves(config, rows, columns, buffers, n * buffers), config, conflicts=False).cycles
+                           for n in (2, 4))
             count = min(-(-cycles // per_buffer), 65535)
             for kind, bank_map in maps.items():
                 case = f"{rows}x{columns} fp32, {buffers} buffers, {kind}"
                 run = dataclasses.replace(halves(config, rows, columns, buffers, count), bank_map=bank_map)
                 busy, stalls = measure(bench, run, config)
-                free = simulate(program, config, conflicts=False).cycles + (count - 2 * buffers) * per_buffer
+                free = short + (count - 2 * buffers) * (long - short) / (2 * buffers)
                 metrics += [{"metric": "stall_cycles", "case": case, "value": stalls, "unit": "cycles"},
                             {"metric": "slowdown", "case": case, "value": round(busy / free, 4), "unit": "ratio"},
                             {"metric": "cycles", "case": case, "value": busy, "unit": "cycles"}]
