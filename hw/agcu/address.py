@@ -16,13 +16,13 @@ class AddressWalk(wiring.Component):
     Members
     -------
     ``program`` In; ``execute`` In, pulse; ``active`` Out, iterations are left.
-    ``index`` In stream of words, for indexed programs. ``may_go`` In, the tokens the program waits for are there; ``taken`` Out, they
-    are taken in this cycle.
-    ``valid`` Out, there is an iteration; ``offset`` Out, its byte address within the segment; ``row_end`` Out, it is the last one of
-    level 0; ``buffer_end`` Out, it is the last one of a buffer; ``take`` In, it is done.
+    ``index`` In stream of words, for indexed programs. ``may_go`` In, the tokens the program waits for are there; ``taken``
+    Out, they are taken in this cycle.
+    ``valid`` Out, there is an iteration; ``offset`` Out, its byte address within the segment; ``row_end`` Out, it is the last
+    one of level 0; ``buffer_end`` Out, it is the last one of a buffer; ``take`` In, it is done.
 
-    Contract: one iteration a cycle, also when every iteration takes an index; one more cycle at the beginning of a buffer that waits
-    for tokens. ``valid`` one cycle after ``execute``. An index is taken only for an iteration that exists.
+    Contract: one iteration a cycle, also when every iteration takes an index; one more cycle at the beginning of a buffer that
+    waits for tokens. ``valid`` one cycle after ``execute``. An index is taken only for an iteration that exists.
     """
 
     def __init__(self, config: AGCUConfig, layout):

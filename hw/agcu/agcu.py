@@ -27,18 +27,18 @@ class AGCU(DataflowUnit):
 
     Members (beyond those of a dataflow unit)
     -----------------------------------------
-    ``memory`` Out(MemoryPort). ``fault`` Out(fault_layout()): the first fault since reset. ``quiesce`` In: no engine issues a request
-    while it is up (it may be taken back). ``drained`` Out: no request is waiting or outstanding.
+    ``memory`` Out(MemoryPort). ``fault`` Out(fault_layout()): the first fault since reset. ``quiesce`` In: no engine issues a
+    request while it is up (it may be taken back). ``drained`` Out: no request is waiting or outstanding.
 
     Load engine e emits to ``vector_out[e]``, store engine e takes from ``vector_in[e]``.
 
     Contract
     --------
-    One request a cycle, engines round robin; one beat a cycle delivered, engines round robin; up to ``outstanding`` reads and as many
-    writes under way, answers in any order, results in program order. ``execute`` to the first ``memory.request`` is 3 cycles; a response
-    to its vector 2 cycles. Engines are independent: one whose output is blocked keeps its own slots only. ``busy`` falls when every
-    load is delivered and every write answered. After a fault nothing more is issued, answers are still taken, ``busy`` stays up until
-    reset. Reset is safe while ``drained``.
+    One request a cycle, engines round robin; one beat a cycle delivered, engines round robin; up to ``outstanding`` reads and
+    as many writes under way, answers in any order, results in program order. ``execute`` to the first ``memory.request`` is 3
+    cycles; a response to its vector 2 cycles. Engines are independent: one whose output is blocked keeps its own slots only.
+    ``busy`` falls when every load is delivered and every write answered. After a fault nothing more is issued, answers are
+    still taken, ``busy`` stays up until reset. Reset is safe while ``drained``.
     Source: SN40L paper IV.D (AGCU: translation between the tile and the TLN, coalescing); faults and segments are this project's.
     """
 
@@ -130,7 +130,8 @@ class AGCU(DataflowUnit):
         for store, vector in zip(stores, self.vector_in, strict=True):
             connect(m, flipped(vector), store.vector)
         for number, scalar in enumerate(self.scalar_out):
-            chosen = Cat(load.word.valid & (self.program[f"load{index}"].scalar_output == number) for index, load in enumerate(loads))
+            chosen = Cat(load.word.valid & (self.program[f"load{index}"].scalar_output == number)
+                         for index, load in enumerate(loads))
             m.d.comb += scalar.valid.eq(chosen.any())
             for index, load in enumerate(loads):
                 with m.If(chosen[index]):
@@ -141,8 +142,9 @@ class AGCU(DataflowUnit):
         readers = [(self.program[f"load{number}"], load.word_index) for number, load in enumerate(loads)]
         readers += [(self.program[f"store{number}"], store.index) for number, store in enumerate(stores)]
         readers = [(program.indexed, program.index_input, stream) for program, stream in readers]
-        readers += [(self.program[f"store{number}"].access == Access.WORD, self.program[f"store{number}"].scalar_input, store.word)
-                    for number, store in enumerate(stores)]
+        for number, store in enumerate(stores):
+            program = self.program[f"store{number}"]
+            readers.append((program.access == Access.WORD, program.scalar_input, store.word))
         for used, number, stream in readers:
             for index, scalar in enumerate(self.scalar_in):
                 with m.If(used & (number == index)):

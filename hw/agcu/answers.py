@@ -1,7 +1,7 @@
 """What comes back from memory: read beats into the reorder buffer, freed tags, and faults with the address that was asked for."""
 
 from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
@@ -51,12 +51,11 @@ class Answers(wiring.Component):
             self.answered.eq(arrived),
         ]
         is_read, failed = ~response.tag[-1], Signal()
-        with m.If(arrived):
-            with m.Switch(response.status):
-                with m.Case(Status.UNCORRECTABLE):
-                    m.d.comb += [self.cause.eq(FaultCause.UNCORRECTABLE), failed.eq(1)]
-                with m.Case(Status.DECODE_ERROR):
-                    m.d.comb += [self.cause.eq(FaultCause.DECODE_ERROR), failed.eq(1)]
+        with m.If(arrived), m.Switch(response.status):
+            with m.Case(Status.UNCORRECTABLE):
+                m.d.comb += [self.cause.eq(FaultCause.UNCORRECTABLE), failed.eq(1)]
+            with m.Case(Status.DECODE_ERROR):
+                m.d.comb += [self.cause.eq(FaultCause.DECODE_ERROR), failed.eq(1)]
         self._addresses(m)
         m.submodules.beats = beats = Memory(shape=8 * self.config.beat_bytes, depth=self.slots, init=[])
         write, read = beats.write_port(), beats.read_port(domain="comb")

@@ -31,7 +31,8 @@ def _check_sharing(program: AGCUProgram) -> None:
     inputs = [engine.index.scalar for engine in program.engines.values() if engine.index]
     inputs += [store.scalar_input for store in program.stores if store is not None and store.access == Access.WORD]
     waits = [wire for engine in program.engines.values() for wire in engine.wait_tokens]
-    for field, used, what in (("loads.scalar_output", outputs, "scalar output"), ("index.scalar, scalar_input", inputs, "scalar input"),
+    for field, used, what in (("loads.scalar_output", outputs, "scalar output"),
+                              ("index.scalar, scalar_input", inputs, "scalar input"),
                               ("wait_tokens", waits, "control wire")):
         _require(len(used) == len(set(used)), field, used, f"two engines cannot share a {what}")
 
@@ -45,7 +46,8 @@ def _check_engine(name: str, engine: Engine, config: AGCUConfig) -> None:
         _require(0 <= loop.bound < 1 << config.counter_bits, f"{name}.loops[{level}].bound", loop.bound,
                  f"from 0 to {(1 << config.counter_bits) - 1}")
         _require(-(1 << 31) <= loop.stride < 1 << 31, f"{name}.loops[{level}].stride", loop.stride, "a signed number of 32 bits")
-    _require(0 <= engine.buffer_loops <= len(engine.loops), f"{name}.handover", engine.handover, f"from 0 to {len(engine.loops)} loops")
+    _require(0 <= engine.buffer_loops <= len(engine.loops), f"{name}.handover", engine.handover,
+             f"from 0 to {len(engine.loops)} loops")
     for field in ("wait_tokens", "send_tokens"):
         for wire in getattr(engine, field):
             _require(0 <= wire < config.control_wires, f"{name}.{field}", wire, f"there are {config.control_wires} control wires")
@@ -55,7 +57,8 @@ def _check_engine(name: str, engine: Engine, config: AGCUConfig) -> None:
     if engine.index:
         _require(0 <= engine.index.scalar < config.scalar_inputs, f"{name}.index.scalar", engine.index.scalar,
                  f"there are {config.scalar_inputs} scalar inputs")
-        _require(0 <= engine.index.loops <= len(engine.loops), f"{name}.index.loops", engine.index.loops, f"from 0 to {len(engine.loops)}")
+        _require(0 <= engine.index.loops <= len(engine.loops), f"{name}.index.loops", engine.index.loops,
+                 f"from 0 to {len(engine.loops)}")
         _require(0 <= engine.index.stride < 1 << 32, f"{name}.index.stride", engine.index.stride, "32 bits")
         steps[f"{name}.index.stride"] = engine.index.stride
     for field, value in steps.items():

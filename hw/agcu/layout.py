@@ -24,9 +24,9 @@ class Access(enum.Enum, shape=2):
 def _engine_layout(config: AGCUConfig, **own) -> data.Layout:
     """What load and store engines share.
 
-    ``indexed``: every run of counters 0..index_level-1 takes a word from scalar input ``index_input`` and moves the address by that word
-    times ``index_stride`` bytes. ``handover``: a buffer is finished when counters 0..handover-1 are all on their last iteration
-    (0: after every iteration).
+    ``indexed``: every run of counters 0..index_level-1 takes a word from scalar input ``index_input`` and moves the address by
+    that word times ``index_stride`` bytes. ``handover``: a buffer is finished when counters 0..handover-1 are all on their last
+    iteration (0: after every iteration).
     """
     return program_layout({
         "enable": 1,
@@ -54,8 +54,8 @@ def load_layout(config: AGCUConfig) -> data.Layout:
 def store_layout(config: AGCUConfig) -> data.Layout:
     """Program of a store engine.
 
-    ``scalar_input``: where an engine with access WORD takes its words. ``tail_bytes``: bytes stored by the last iteration of level 0
-    (0: all of them); it has a word of its own.
+    ``scalar_input``: where an engine with access WORD takes its words. ``tail_bytes``: bytes stored by the last iteration of
+    level 0 (0: all of them); it has a word of its own.
     """
     return _engine_layout(config, scalar_input=range(max(2, config.scalar_inputs)), tail_bytes=unsigned(32))
 

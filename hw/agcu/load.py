@@ -19,18 +19,19 @@ class LoadEngine(wiring.Component):
 
     Members
     -------
-    ``program`` In; ``execute`` In, pulse; ``active`` Out, it has work or holds a result; ``index`` In, this engine's number; ``alone`` In,
-    no other load engine is in use: this one has all slots of the reorder buffer instead of its share.
-    ``word_index`` In stream, indices of indexed programs; ``may_go`` In, ``taken`` Out: tokens, see :class:`AddressWalk`; ``finished`` Out,
-    the last vector of a buffer leaves the reorder buffer: its memory may be overwritten.
+    ``program`` In; ``execute`` In, pulse; ``active`` Out, it has work or holds a result; ``index`` In, this engine's number;
+    ``alone`` In, no other load engine is in use: this one has all slots of the reorder buffer instead of its share.
+    ``word_index`` In stream, indices of indexed programs; ``may_go`` In, ``taken`` Out: tokens, see :class:`AddressWalk`;
+    ``finished`` Out, the last vector of a buffer leaves the reorder buffer: its memory may be overwritten.
     ``want`` Out, a request waits; ``offset`` Out, its virtual byte address; ``misaligned`` Out, that address is not allowed;
     ``slot`` Out, where its beat will be kept; ``take`` In, it is issued in this cycle.
     ``wants_beat`` Out, the beat in ``fetch_slot`` Out is needed now; ``fetch`` In, it is there and is given as ``beat`` In.
     ``vector`` Out stream, ``word`` Out stream (access WORD); ``coalesced`` Out, an iteration needed no beat of its own;
     ``out_of_slots`` Out, a request waits for a slot.
 
-    Contract: one iteration a cycle, for unaligned vectors too if they follow one another. A request is only made when a slot is free
-    for it. A beat that the iteration before has fetched is not fetched again. The engine takes beats in the order of its requests.
+    Contract: one iteration a cycle, for unaligned vectors too if they follow one another. A request is only made when a slot is
+    free for it. A beat that the iteration before has fetched is not fetched again. The engine takes beats in the order of its
+    requests.
     """
 
     def __init__(self, config: AGCUConfig):
@@ -38,7 +39,8 @@ class LoadEngine(wiring.Component):
         self.slot_bits = (config.outstanding - 1).bit_length()
         self.word_bits = (config.lanes - 1).bit_length()
         super().__init__({
-            "program": In(load_layout(config)), "execute": In(1), "active": Out(1), "index": In(range(max(2, config.load_engines))),
+            "program": In(load_layout(config)), "execute": In(1), "active": Out(1),
+            "index": In(range(max(2, config.load_engines))),
             "alone": In(1), "word_index": In(stream.Signature(32)), "may_go": In(1), "taken": Out(1), "finished": Out(1),
             "want": Out(1), "offset": Out(32), "misaligned": Out(1), "slot": Out(self.slot_bits), "take": In(1),
             "wants_beat": Out(1), "fetch_slot": Out(self.slot_bits), "fetch": In(1), "beat": In(vector_data(config.lanes)),
@@ -71,7 +73,8 @@ class LoadEngine(wiring.Component):
         program = self.program
         m.submodules.walk = walk = AddressWalk(self.config, load_layout(self.config))
         wiring.connect(m, wiring.flipped(self.word_index), walk.index)
-        m.d.comb += [walk.program.eq(program), walk.execute.eq(self.execute), walk.may_go.eq(self.may_go), self.taken.eq(walk.taken)]
+        m.d.comb += [walk.program.eq(program), walk.execute.eq(self.execute), walk.may_go.eq(self.may_go),
+                     self.taken.eq(walk.taken)]
         with m.If(walk.active):
             m.d.comb += self.active.eq(1)
         # The beat requested last, and whether the one before it was its lower neighbour: both can still be delivered from.

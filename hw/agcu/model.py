@@ -34,14 +34,17 @@ def physical(engine: Engine, offset: int, segments: dict[int, Segment], write: b
     return int(segment.tier), segment.base + offset
 
 
-def run_load(program: LoadProgram, config: AGCUConfig, memory: np.ndarray, segments: dict[int, Segment], indices=()) -> np.ndarray:
-    """What a load engine emits: ``[vectors, lanes]`` uint32 (access WORD: ``[words]``). ``memory`` is ``[tiers, bytes]`` uint8."""
+def run_load(program: LoadProgram, config: AGCUConfig, memory: np.ndarray, segments: dict[int, Segment],
+             indices=()) -> np.ndarray:
+    """What a load engine emits: ``[vectors, lanes]`` uint32 (access WORD: ``[words]``). ``memory`` is ``[tiers, bytes]``
+    uint8."""
     if program.access == Access.FILL:
         return np.full((program.iterations, config.lanes), program.base, dtype=np.uint32)
     size = 4 if program.access == Access.WORD else config.beat_bytes
-    results = [np.concatenate([memory[tier, address:address + count]
-                               for tier, address, count in _pieces(program, config, offset, size, segments, False)]).view(np.uint32)
-               for offset in program.offsets(indices)]
+    results = []
+    for offset in program.offsets(indices):
+        pieces = _pieces(program, config, offset, size, segments, False)
+        results.append(np.concatenate([memory[tier, address:address + count] for tier, address, count in pieces]).view(np.uint32))
     shape = (len(results),) if program.access == Access.WORD else (len(results), config.lanes)
     return np.array(results, dtype=np.uint32).reshape(shape)
 

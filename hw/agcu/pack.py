@@ -33,7 +33,8 @@ def _engine(engine: Engine, config: AGCUConfig) -> dict:
                 "index_stride": engine.index.stride % (1 << 32)}
     return own | {
         "enable": 1, "access": engine.access, "segment": engine.segment, "base": engine.base, "handover": engine.buffer_loops,
-        "wait_tokens": sum(1 << wire for wire in engine.wait_tokens), "send_tokens": sum(1 << wire for wire in engine.send_tokens),
+        "wait_tokens": sum(1 << wire for wire in engine.wait_tokens),
+        "send_tokens": sum(1 << wire for wire in engine.send_tokens),
         "bounds": [loop.bound for loop in engine.loops] + [1] * unused,
         "strides": [loop.stride % (1 << 32) for loop in engine.loops] + [0] * unused,
     }

@@ -13,8 +13,20 @@ from dataclasses import dataclass
 
 from hw.config import AGCUConfig
 
-__all__ = ["AGCUProgram", "Access", "Index", "LoadProgram", "Loop", "PAGE_BYTES", "ProgramError", "Segment", "StoreProgram", "Tier", "argument",
-           "program_words"]
+__all__ = [
+    "PAGE_BYTES",
+    "AGCUProgram",
+    "Access",
+    "Index",
+    "LoadProgram",
+    "Loop",
+    "ProgramError",
+    "Segment",
+    "StoreProgram",
+    "Tier",
+    "argument",
+    "program_words",
+]
 
 PAGE_BYTES = 4096
 
@@ -63,8 +75,9 @@ class Index:
 class Engine:
     """What load and store engines share.
 
-    ``loops``: innermost first. ``segment`` and ``base``: the first address. ``index``: gather or scatter. ``handover``: loops that make up
-    one buffer (None: all of them). ``wait_tokens``: control wires of which one token each is taken before a buffer is begun;
+    ``loops``: innermost first. ``segment`` and ``base``: the first address. ``index``: gather or scatter. ``handover``: loops
+    that make up one buffer (None: all of them). ``wait_tokens``: control wires of which one token each is taken before a buffer
+    is begun;
     ``send_tokens``: control wires that pulse when a buffer is finished (read from memory, or complete in memory).
     """
 
@@ -103,15 +116,16 @@ class Engine:
 
 @dataclass(frozen=True, kw_only=True)
 class LoadProgram(Engine):
-    """A load engine. ``access=FILL``: every word of every vector is ``base``. ``scalar_output``: where access WORD sends its words."""
+    """A load engine. ``access=FILL``: every word of every vector is ``base``. ``scalar_output``: where access WORD sends its
+    words."""
 
     scalar_output: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoreProgram(Engine):
-    """A store engine. ``tail_bytes``: bytes that the last iteration of loop 0 stores (0: the whole vector). ``scalar_input``: where
-    access WORD takes its words."""
+    """A store engine. ``tail_bytes``: bytes that the last iteration of loop 0 stores (0: the whole vector). ``scalar_input``:
+    where access WORD takes its words."""
 
     tail_bytes: int = 0
     scalar_input: int = 0

@@ -19,15 +19,16 @@ class StoreEngine(wiring.Component):
     Members
     -------
     ``program`` In; ``execute`` In, pulse; ``active`` Out, writes are still to be issued, or tokens to be sent.
-    ``vector`` In stream of packets; ``word`` In stream (access WORD); ``index`` In stream (indexed programs); ``may_go``, ``taken``: tokens, see
-    :class:`AddressWalk`; ``finished`` Out, a buffer is complete in memory.
-    ``want`` Out, a write waits; ``offset``, ``misaligned``, ``mask``, ``data`` Out, what it is; ``take`` In, it is issued in this cycle;
+    ``vector`` In stream of packets; ``word`` In stream (access WORD); ``index`` In stream (indexed programs); ``may_go``,
+    ``taken``: tokens, see :class:`AddressWalk`; ``finished`` Out, a buffer is complete in memory.
+    ``want`` Out, a write waits; ``offset``, ``misaligned``, ``mask``, ``data`` Out, what it is; ``take`` In, it is issued in
+    this cycle;
     ``pending`` In, writes of this engine are unanswered.
     ``starved`` Out, nothing has come; ``combined`` Out, an iteration needed no write of its own.
 
-    Contract: one vector a cycle, aligned or not, if they follow one another; in order; what comes before ``execute`` waits. A beat that is
-    covered in part waits for its rest until the next iteration is elsewhere, or a buffer that sends tokens ends, or the program ends.
-    An engine that sends tokens stands still at the end of a buffer until its writes are answered.
+    Contract: one vector a cycle, aligned or not, if they follow one another; in order; what comes before ``execute`` waits. A
+    beat that is covered in part waits for its rest until the next iteration is elsewhere, or a buffer that sends tokens ends,
+    or the program ends. An engine that sends tokens stands still at the end of a buffer until its writes are answered.
     """
 
     def __init__(self, config: AGCUConfig):
@@ -91,7 +92,8 @@ class StoreEngine(wiring.Component):
         return m
 
     def _piece(self, m, walk, is_word):
-        """The iteration's bytes in place. Returns (piece in the lower beat, mask of what reaches into the next beat, misaligned)."""
+        """The iteration's bytes in place. Returns (piece in the lower beat, mask of what reaches into the next beat,
+        misaligned)."""
         beat_bytes, program = self.config.beat_bytes, self.program
         low, high_mask, bad = Signal(self.piece), Signal(beat_bytes), Signal()
         covered, tail = Signal(beat_bytes), Signal(self.shift)

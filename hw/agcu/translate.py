@@ -23,9 +23,9 @@ def virtual_request(config: AGCUConfig) -> data.StructLayout:
 class Translate(wiring.Component):
     """Looks requests up in the segment table.
 
-    Members: ``segments`` In, the table; ``i`` In stream of virtual requests; ``o`` Out stream of memory requests; ``blocked`` In, the
-    AGCU has faulted: what still comes is dropped; ``cause`` Out, why the request at ``i``'s register is refused in this cycle (NONE:
-    it is not), with ``segment`` and ``offset`` Out; ``idle`` Out, nothing is inside.
+    Members: ``segments`` In, the table; ``i`` In stream of virtual requests; ``o`` Out stream of memory requests; ``blocked``
+    In, the AGCU has faulted: what still comes is dropped; ``cause`` Out, why the request at ``i``'s register is refused in this
+    cycle (NONE: it is not), with ``segment`` and ``offset`` Out; ``idle`` Out, nothing is inside.
     Contract: one request a cycle, two cycles. A refused request is never issued. Checks in this order: alignment, segment valid,
     rights, range.
     """

@@ -26,10 +26,10 @@ def select(m: Module, grant, values, into, domain: str = "comb") -> None:
 class RoundRobin(wiring.Component):
     """Grants one of ``count`` requests, the next one after the last winner first.
 
-    Members: ``requests`` In(count); ``advance`` In, the grant is used in this cycle; ``grant`` Out(count), one-hot, zero only if there
-    is no request.
-    Contract: combinational from ``requests`` to ``grant``; ``grant`` does not depend on ``advance``. A request that stays up is granted
-    and used within ``count`` uses at the latest.
+    Members: ``requests`` In(count); ``advance`` In, the grant is used in this cycle; ``grant`` Out(count), one-hot, zero only
+    if there is no request.
+    Contract: combinational from ``requests`` to ``grant``; ``grant`` does not depend on ``advance``. A request that stays up is
+    granted and used within ``count`` uses at the latest.
     """
 
     def __init__(self, count: int):

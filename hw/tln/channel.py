@@ -1,6 +1,6 @@
 """The TLN's side of a memory channel and of a requester's responses: arbitration and an output register each."""
 
-from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 

@@ -11,8 +11,8 @@ DEFAULT_INTERLEAVE = {"hbm": {"granularity": 0, "hash": 1}, "ddr": {"granularity
 def interleave_layout() -> data.StructLayout:
     """How each tier is spread over its channels.
 
-    ``granularity``: 2**granularity consecutive beats lie in one channel. ``hash``: the channel number is exclusive-ored with every
-    higher group of address bits, so that strides of a power of two spread over the channels as well.
+    ``granularity``: 2**granularity consecutive beats lie in one channel. ``hash``: the channel number is exclusive-ored with
+    every higher group of address bits, so that strides of a power of two spread over the channels as well.
     """
     tier = data.StructLayout({"granularity": 3, "hash": 1})
     return data.StructLayout({"hbm": tier, "ddr": tier})

@@ -44,7 +44,8 @@ class Interleave:
         return channel, ((beats >> bits) & ~below) | (beats & below)
 
     def split(self, image: np.ndarray, first: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
-        """For each channel: (its beat indices, their contents) of ``image[beats, bytes]``, which begins at beat ``first`` of the tier."""
+        """For each channel: (its beat indices, their contents) of ``image[beats, bytes]``, which begins at beat ``first`` of
+        the tier."""
         channel, local = self.locate(first + np.arange(len(image)))
         return [(local[channel == number], image[channel == number]) for number in range(self.channels)]
 

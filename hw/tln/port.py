@@ -56,11 +56,13 @@ class ChannelPort(wiring.Signature):
     def __init__(self, *, beat_bytes: int, address_bits: int, tag_bits: int):
         self.beat_bytes, self.address_bits, self.tag_bits = beat_bytes, address_bits, tag_bits
         super().__init__({
-            "request": Out(stream.Signature(channel_request(beat_bytes=beat_bytes, address_bits=address_bits, tag_bits=tag_bits))),
+            "request": Out(stream.Signature(
+                channel_request(beat_bytes=beat_bytes, address_bits=address_bits, tag_bits=tag_bits))),
             "response": In(stream.Signature(channel_response(beat_bytes=beat_bytes, tag_bits=tag_bits))),
         })
 
     @classmethod
     def of(cls, config: RDUConfig, tier: DRAMConfig) -> "ChannelPort":
         """The port of each channel of ``tier`` (``config.hbm`` or ``config.ddr``)."""
-        return cls(beat_bytes=config.beat_bytes, address_bits=channel_address_bits(config, tier), tag_bits=channel_tag_bits(config))
+        return cls(beat_bytes=config.beat_bytes, address_bits=channel_address_bits(config, tier),
+                   tag_bits=channel_tag_bits(config))

@@ -23,10 +23,10 @@ class RequestPort(wiring.Component):
     """Takes the requests of one requester, in order.
 
     Members: ``i`` In stream of memory requests; ``source`` In, the requester's number; ``interleave`` In;
-    ``target`` Out, one-hot over [HBM..., DDR..., decode error], zero if nothing waits; ``request`` Out; ``take`` In, the request is
-    taken in this cycle.
-    Contract: one request a cycle; a request shows at ``target`` one cycle after it was accepted. ``ready`` is a register: the path
-    from the channels to the requester is cut. Address bits below a beat are ignored.
+    ``target`` Out, one-hot over [HBM..., DDR..., decode error], zero if nothing waits; ``request`` Out; ``take`` In, the
+    request is taken in this cycle.
+    Contract: one request a cycle; a request shows at ``target`` one cycle after it was accepted. ``ready`` is a register: the
+    path from the channels to the requester is cut. Address bits below a beat are ignored.
     """
 
     def __init__(self, config: RDUConfig):

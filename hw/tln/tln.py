@@ -23,17 +23,17 @@ class TLN(wiring.Component):
     -------
     ``requesters[r]`` In(MemoryPort): AGCU 0..n-1, the launcher, the host window.
     ``hbm[c]``, ``ddr[c]`` Out(ChannelPort): the channels of each tier (attribute ``channels``: all of them in this order).
-    ``interleave`` In(:func:`interleave_layout`), how each tier is spread over its channels; left unconnected: one beat per channel,
-    hashed. It may change only while no request is under way.
+    ``interleave`` In(:func:`interleave_layout`), how each tier is spread over its channels; left unconnected: one beat per
+    channel, hashed. It may change only while no request is under way.
     ``events`` Out: bit vectors over the channels: ``requests`` (one was handed over), ``stalls`` (one waits for the controller).
 
     Contract
     --------
-    One request and one response per requester and cycle, one of each per channel and cycle. Request: 2 cycles from a requester to its
-    channel; response: 1 cycle. Requests of one requester to one channel stay in order; a request whose channel is full holds up those
-    behind it. Each channel serves its requesters round robin, each requester its channels: nobody waits for more than one turn of
-    everybody else. Every request is answered: an address outside the memory, or a tier without memory here, with DECODE_ERROR and
-    no effect. ``ready`` of a requester's request and all payloads are registers.
+    One request and one response per requester and cycle, one of each per channel and cycle. Request: 2 cycles from a requester
+    to its channel; response: 1 cycle. Requests of one requester to one channel stay in order; a request whose channel is full
+    holds up those behind it. Each channel serves its requesters round robin, each requester its channels: nobody waits for more
+    than one turn of everybody else. Every request is answered: an address outside the memory, or a tier without memory here,
+    with DECODE_ERROR and no effect. ``ready`` of a requester's request and all payloads are registers.
     """
 
     def __init__(self, config: RDUConfig):
@@ -55,7 +55,7 @@ class TLN(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         ports = [RequestPort(self.config) for _ in self.requesters]
-        for number, (port, requester) in enumerate(zip(ports, self.requesters)):
+        for number, (port, requester) in enumerate(zip(ports, self.requesters, strict=True)):
             m.submodules[f"port_{number}"] = instantiate(platform, port)
             m.d.comb += [
                 port.source.eq(number), port.interleave.eq(self.interleave), port.i.payload.eq(requester.request.payload),
@@ -102,7 +102,8 @@ class TLN(wiring.Component):
             merge = Merge(layout, len(answers))
             m.submodules[f"requester_{number}"] = instantiate(platform, merge)
             wants = Cat(answer.valid & (answer.payload.tag[tag_bits:] == number) for answer in answers)
-            m.d.comb += [merge.wants.eq(wants), requester.response.valid.eq(merge.o.valid), merge.o.ready.eq(requester.response.ready),
+            m.d.comb += [merge.wants.eq(wants), requester.response.valid.eq(merge.o.valid),
+                         merge.o.ready.eq(requester.response.ready),
                          requester.response.payload.eq(merge.o.payload)]
             for index, answer in enumerate(answers):
                 m.d.comb += [merge.payloads[index][name].eq(answer.payload[name]) for name in layout.members]

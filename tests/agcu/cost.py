@@ -16,7 +16,8 @@ BEAT = CONFIG.beat_bytes
 def agcu() -> None:
     bench = Bench(CONFIG.agcu)
     endless = (Loop(1000, BEAT), Loop(1000), Loop(60000))
-    bench.start(AGCUProgram(loads=(LoadProgram(loops=endless),), stores=(StoreProgram(loops=endless, segment=5),)), latency=(8, 8))
+    bench.start(AGCUProgram(loads=(LoadProgram(loops=endless),),
+                            stores=(StoreProgram(loops=endless, segment=5),)), latency=(8, 8))
     print(f"AGCU idle {bench.unit.nanoseconds_per_cycle():.0f} ns per cycle (memory of the bench included)")
     bench.unit.feed("vector_in[0]", np.ones((400_000, CONFIG.lanes), dtype=np.uint32))
     bench.unit.collect("vector_out[0]")

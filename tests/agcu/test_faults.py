@@ -121,7 +121,8 @@ def test_usable_again_after_reset(bench):
 
 
 def test_quiesce_drains_and_resumes(bench):
-    """Under quiesce nothing more is issued and everything outstanding comes back; taken back, the kernel goes on as if nothing was."""
+    """Under quiesce nothing more is issued and everything outstanding comes back; taken back, the kernel goes on as if nothing
+    was."""
     program = LoadProgram(loops=(Loop(200, BEAT),))
     bench.start(AGCUProgram(loads=(program,)), latency=(20, 40))
     vectors = bench.unit.collect("vector_out[0]")

@@ -87,7 +87,7 @@ def test_coalescing(bench, load, beats):
 def test_engines_share_fairly(bench):
     """Two loads and two stores against a memory that takes one request in four: each gets a quarter of the requests."""
     bench.start(AGCUProgram(loads=(stream(), stream(base=0x2000)),
-                            stores=(StoreProgram(loops=(Loop(500, BEAT),), segment=5), StoreProgram(loops=(Loop(500, BEAT),), segment=5))),
+                            stores=(StoreProgram(loops=(Loop(500, BEAT),), segment=5),) * 2),
                 request_stall=0.75)
     names = [f"{kind}[{engine}]" for kind in ("vector_out", "vector_in") for engine in range(2)]
     for name in names[:2]:

@@ -42,9 +42,10 @@ class Bench:
         self.unit.reset()
         self.unit.set("interleave", interleave)
         sizes = [tier.megabytes_per_channel << 20 for tier in self.tiers.values() for _ in range(tier.channels)]
-        self.memories = [MemoryControl(self.unit.lib, number, tier_bytes=size, unique_tags=False,
-                                       **{name: value[number] if isinstance(value, list) else value for name, value in memory.items()})
-                         for number, size in enumerate(sizes)]
+        self.memories = []
+        for number, size in enumerate(sizes):
+            own = {name: value[number] if isinstance(value, list) else value for name, value in memory.items()}
+            self.memories.append(MemoryControl(self.unit.lib, number, tier_bytes=size, unique_tags=False, **own))
         self.maps = {name: Interleave.of(self.config, tier, **interleave[name]) for name, tier in self.tiers.items()}
         self.first = {"hbm": 0, "ddr": self.config.hbm.channels}
 

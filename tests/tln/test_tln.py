@@ -15,7 +15,8 @@ REQUEST = memory_request(BEAT, CONFIG.agcu.tag_bits)
 RESPONSE = memory_response(BEAT, CONFIG.agcu.tag_bits)
 REQUESTERS = len(CONFIG.agcu_ports) + 2
 TAGS = 1 << CONFIG.agcu.tag_bits
-SETTINGS = [DEFAULT_INTERLEAVE, *({tier: {"granularity": g, "hash": h} for tier in ("hbm", "ddr")} for g, h in ((0, 0), (3, 1), (7, 0)))]
+SETTINGS = [DEFAULT_INTERLEAVE, *({tier: {"granularity": granularity, "hash": hashed} for tier in ("hbm", "ddr")}
+                                  for granularity, hashed in ((0, 0), (3, 1), (7, 0)))]
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +41,8 @@ def random_requests(rng, requester: int, count: int, images):
             answers.append((Status.DECODE_ERROR, None))
         elif rng.random() < 0.5:
             data, mask = rng.integers(0, 256, BEAT, dtype=np.uint8), rng.integers(0, 2, BEAT, dtype=np.uint8)
-            requests.append(request(tier, beat, write=1, tag=tag, mask=int.from_bytes(np.packbits(mask, bitorder="little").tobytes(), "little"),
-                                    data=int.from_bytes(data.tobytes(), "little")))
+            packed = int.from_bytes(np.packbits(mask, bitorder="little").tobytes(), "little")
+            requests.append(request(tier, beat, write=1, tag=tag, mask=packed, data=int.from_bytes(data.tobytes(), "little")))
             images[tier][beat][mask > 0] = data[mask > 0]
             answers.append((Status.OKAY, None))
         else:
@@ -70,7 +71,8 @@ def test_random_traffic(bench, setting, seed):
     """All requesters at once, random stalls and order: nothing lost, duplicated or misplaced."""
     rng = np.random.default_rng(seed)
     # At most 16 per channel are under way, fewer than there are tags, so equal tags are answered in order.
-    bench.start(SETTINGS[setting], seed=seed, request_stall=[0, 0.5, 0.8], response_stall=[0.5, 0, 0.3], latency=(1, 40), capacity=16)
+    bench.start(SETTINGS[setting], seed=seed, request_stall=[0, 0.5, 0.8], response_stall=[0.5, 0, 0.3],
+                latency=(1, 40), capacity=16)
     images = [np.zeros((32 * REQUESTERS, BEAT), dtype=np.uint8) for _ in range(2)]
     expected, collected = [], []
     for requester in range(REQUESTERS):
@@ -107,7 +109,8 @@ def test_one_beat_per_channel_and_cycle(bench):
 
 @pytest.mark.parametrize("stall", [0, 0.7])
 def test_fair(bench, stall):
-    """Six requesters overdrive one channel: after any time their counts differ by no more than one request and what is buffered."""
+    """Six requesters overdrive one channel: after any time their counts differ by no more than one request and what is
+    buffered."""
     bench.start(DEFAULT_INTERLEAVE, request_stall=stall)
     for requester in range(REQUESTERS):
         bench.unit.feed(f"requesters[{requester}].request", [request(1, beat) for beat in range(1000)])
