@@ -20,7 +20,8 @@ WINDOW_ADDRESS_BITS, WINDOW_ID_BITS = 42, 4
 
 def response_of(status) -> Mux:
     """How a memory status is told to an AXI master; a corrected error is no error to it."""
-    return Mux(status == Status.DECODE_ERROR, Response.DECERR, Mux(status == Status.UNCORRECTABLE, Response.SLVERR, Response.OKAY))
+    other = Mux(status == Status.UNCORRECTABLE, Response.SLVERR, Response.OKAY)
+    return Mux(status == Status.DECODE_ERROR, Response.DECERR, other)
 
 
 class AxiWindow(wiring.Component):
@@ -49,7 +50,7 @@ class AxiWindow(wiring.Component):
         m = Module()
         # One register holds the request to memory; a stalled request keeps its payload whatever the two channels do.
         request = self.memory.request
-        self.room, self.write_offer, self.read_offer, self.read_turn = (Signal(name=name) for name in ("room", "write", "read", "turn"))
+        self.room, self.read_turn, self.write_offer, self.read_offer = Signal(), Signal(), Signal(), Signal()
         self.write_grant, self.read_grant = Signal(), Signal()
         m.d.comb += [
             self.room.eq(~request.valid | request.ready),
@@ -68,7 +69,8 @@ class AxiWindow(wiring.Component):
     def _burst(self, m: Module, channel: str, step):
         """Takes bursts off an address channel. Returns (valid, id, address, transfers left)."""
         axi = {name: getattr(self.axi, channel + name) for name in ("id", "addr", "len", "size", "burst", "valid", "ready")}
-        valid, left, length = Signal(name=f"{channel}_valid"), Signal(8, name=f"{channel}_left"), Signal(8, name=f"{channel}_length")
+        valid = Signal(name=f"{channel}_valid")
+        left, length = Signal(8, name=f"{channel}_left"), Signal(8, name=f"{channel}_length")
         identity, address = Signal(WINDOW_ID_BITS, name=f"{channel}_id"), Signal(WINDOW_ADDRESS_BITS, name=f"{channel}_address")
         size, burst = Signal(3, name=f"{channel}_size"), Signal(Burst, name=f"{channel}_burst")
         following = next_address(m, address, length, size, burst, channel)
@@ -100,7 +102,8 @@ class AxiWindow(wiring.Component):
         with m.If(axi.awvalid & axi.awready):
             m.d.sync += [valid.eq(1), sent.eq(0), worst.eq(Response.OKAY)]
         with m.If(step):
-            m.d.sync += [*self._target(address), request.mask.eq(axi.wstrb), request.data.eq(axi.wdata), request.tag.eq(1 << self.tag_bits - 1)]
+            m.d.sync += [*self._target(address), request.mask.eq(axi.wstrb), request.data.eq(axi.wdata),
+                         request.tag.eq(1 << self.tag_bits - 1)]
             with m.If(left == 0):
                 m.d.sync += sent.eq(1)
         # DECERR > SLVERR > OKAY also as numbers.
@@ -117,7 +120,7 @@ class AxiWindow(wiring.Component):
         axi, request, response = self.axi, self.memory.request.p, self.memory.response
         step = Signal(name="read_step")
         valid, identity, address, left = self._burst(m, "ar", step)
-        head, tail, used = Signal(self.slot_bits, name="head"), Signal(self.slot_bits, name="tail"), Signal(self.slot_bits + 1, name="used")
+        head, tail, used = Signal(self.slot_bits), Signal(self.slot_bits), Signal(self.slot_bits + 1)
         filled, taken = Signal(self.slots, name="filled"), Signal(name="read_taken")
         m.submodules.slots = slots = Memory(shape=8 * self.beat_bytes + 2, depth=self.slots, init=[])
         m.submodules.owners = owners = Memory(shape=WINDOW_ID_BITS + 1, depth=self.slots, init=[])

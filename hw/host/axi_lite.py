@@ -20,13 +20,13 @@ class RegisterFile(wiring.Component):
       ``bus`` In(AxiLite). For a register ``x``:
       RO: ``x`` In(32) (an array for a repeated register); RW: ``x`` Out(32), ``x_set`` In(1) with ``x_next`` In(32): the
       hardware's own write, which yields to the host's; WO: ``x`` Out(32) and ``x_strobe`` Out(1), high for one cycle;
-      ``x_refuse`` In(1): answers that write with SLVERR and suppresses the strobe; W1C: ``x`` Out(32), ``x_raise`` In(32), bits to set
-      (a bit that is cleared and raised in one cycle stays set);
+      ``x_refuse`` In(1): answers that write with SLVERR and suppresses the strobe; W1C: ``x`` Out(32), ``x_raise`` In(32), bits
+      to set (a bit that is cleared and raised in one cycle stays set);
       with ``read_effect``: ``x_read`` Out(1), high in the cycle in which its value is taken;
       with ``may_stall``: ``x_wait`` In(1), holds a read back.
     Contract: a write takes 2 cycles and a read 2 (address to response), one of each at a time. A byte not strobed keeps its value
-    (RW); commands (WO) and W1C take it as 0. An address without a register: DECERR. A write to a register that is read only: SLVERR. A register that
-    is write only reads 0.
+    (RW); commands (WO) and W1C take it as 0. An address without a register: DECERR. A write to a register that is read only:
+    SLVERR. A register that is write only reads 0.
     """
 
     def __init__(self, registers: tuple[Register, ...], address_bits: int = ADDRESS_BITS):

@@ -93,7 +93,8 @@ class WordFetcher(wiring.Component):
         with m.If(self.stop):
             m.d.sync += beats.eq(0)
         with m.If(begin):
-            m.d.sync += [beat.eq(self.address.offset[offset_bits:]), request.p.tier.eq(self.address.tier), self.tail.eq(0), self.used.eq(0),
+            m.d.sync += [beat.eq(self.address.offset[offset_bits:]), request.p.tier.eq(self.address.tier), self.tail.eq(0),
+                         self.used.eq(0),
                          beats.eq((self.length + first_lane + self.lanes - 1)[lane_bits:])]
 
     def _store(self, m: Module):
@@ -103,7 +104,8 @@ class WordFetcher(wiring.Component):
         write, read = slots.write_port(), slots.read_port(domain="comb")
         m.d.comb += [
             write.en.eq(response.valid), write.addr.eq(response.p.tag), read.addr.eq(self.head),
-            write.data.eq(Cat(response.p.data, (response.p.status == Status.UNCORRECTABLE) | (response.p.status == Status.DECODE_ERROR))),
+            write.data.eq(Cat(response.p.data,
+                              (response.p.status == Status.UNCORRECTABLE) | (response.p.status == Status.DECODE_ERROR))),
         ]
         arrived = Mux(response.valid, 1 << response.p.tag[:self.slot_bits], 0)
         m.d.sync += self.filled.eq((self.filled | arrived) & ~Mux(self.released, 1 << self.head, 0))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import wiring
+from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from hw.common.event_counters import counter_select
@@ -27,7 +27,6 @@ COUNTER_LATENCY = 4     # cycles from counter_select to counter_value
 
 def host_fault_layout():
     """A fault and the number of the AGCU that found it."""
-    from amaranth.lib import data
     return data.StructLayout({"valid": 1, "cause": FaultCause, "segment": 4, "offset": 32, "unit": UNIT_BITS})
 
 
@@ -36,8 +35,8 @@ class HostPort(wiring.Component):
 
     Parameters: ``config``.
     Members: see docs/host.md.
-    Contract: registers as in :mod:`hw.host.registers`; commands as in :class:`Launcher`; window as in :class:`AxiWindow`. A command that
-    finds the queue full, or the tile being reset, is refused with SLVERR.
+    Contract: registers as in :mod:`hw.host.registers`; commands as in :class:`Launcher`; window as in :class:`AxiWindow`. A
+    command that finds the queue full, or the tile being reset, is refused with SLVERR.
     """
 
     def __init__(self, config: RDUConfig):
@@ -85,9 +84,11 @@ class HostPort(wiring.Component):
         m.d.sync += cycles.eq(cycles + 1)
         m.d.comb += [
             registers.id.eq(ID_VALUE), registers.version.eq(VERSION_VALUE), registers.config_hash.eq(config.digest),
-            registers.geometry.eq(register("GEOMETRY").pack(rows=config.rows, columns=config.columns, agcus=len(config.agcu_ports),
+            registers.geometry.eq(register("GEOMETRY").pack(rows=config.rows, columns=config.columns,
+                                                            agcus=len(config.agcu_ports),
                                                             groups=config.groups)),
-            registers.unit_size.eq(register("UNIT_SIZE").pack(lanes=config.lanes, stages=config.pcu.stages, labels=config.rdn.labels,
+            registers.unit_size.eq(register("UNIT_SIZE").pack(lanes=config.lanes, stages=config.pcu.stages,
+                                                              labels=config.rdn.labels,
                                                               segments=config.agcu.segments)),
             registers.hbm_megabytes.eq(config.hbm.bytes >> 20), registers.ddr_megabytes.eq(config.ddr.bytes >> 20),
             registers.cycles_lo.eq(cycles[:32]),
@@ -100,8 +101,8 @@ class HostPort(wiring.Component):
     def _commands(self, m: Module, registers, launcher) -> None:
         """A strobe of a command register becomes a command; without room in the queue the write is refused."""
         command, strobes = launcher.command, {}
-        for name, operation in (("load", Operation.LOAD), ("argument", Operation.ARGUMENT), ("execute", Operation.EXECUTE),
-                                ("schedule", Operation.SCHEDULE)):
+        m.d.comb += registers.schedule_refuse.eq(1)           # nothing runs schedules yet
+        for name, operation in (("load", Operation.LOAD), ("argument", Operation.ARGUMENT), ("execute", Operation.EXECUTE)):
             m.d.comb += getattr(registers, f"{name}_refuse").eq(~command.ready)
             strobes[name] = getattr(registers, f"{name}_strobe")
             with m.If(strobes[name]):
@@ -109,10 +110,9 @@ class HostPort(wiring.Component):
         place, word, select = command.p.operand.place, command.p.operand.word, registers.argument_select
         with m.If(strobes["argument"]):
             m.d.comb += [word.data.eq(registers.argument), word.word.eq(select[8:18]), word.unit.eq(select[18:32])]
-        with m.Elif(strobes["schedule"]):
-            m.d.comb += [place.address.eq(Cat(registers.schedule_lo, registers.schedule_hi[:10])), place.words.eq(registers.schedule_words)]
         with m.Else():
-            m.d.comb += [place.address.eq(Cat(registers.image_lo, registers.image_hi[:10])), place.words.eq(registers.image_words)]
+            m.d.comb += [place.address.eq(Cat(registers.image_lo, registers.image_hi[:10])),
+                         place.words.eq(registers.image_words)]
         with m.If(strobes["load"]):
             m.d.comb += command.p.groups.eq(registers.load)
         with m.If(strobes["execute"]):
@@ -129,7 +129,8 @@ class HostPort(wiring.Component):
         had_fault = Signal()
         m.d.sync += had_fault.eq(fault.valid)
         m.d.comb += [
-            registers.status.eq(Cat(_pad(launcher.running, pad), launcher.active, 0, launcher.resetting, fault.valid, launcher.halted)
+            registers.status.eq(Cat(_pad(launcher.running, pad), launcher.active, 0, launcher.resetting, fault.valid,
+                                    launcher.halted)
                                 | (QUEUE_DEPTH - launcher.queued) << 24),
             registers.irq_status_raise.eq(Cat(_pad(launcher.group_done, pad), launcher.load_done, fault.valid & ~had_fault,
                                               launcher.error_event, launcher.reset_done)),
@@ -159,5 +160,4 @@ class HostPort(wiring.Component):
 
 
 def _pad(value, bits: int):
-    from amaranth.hdl import Const
     return Cat(value, Const(0, bits)) if bits else value

@@ -28,19 +28,19 @@ class Launcher(wiring.Component):
     Parameters: ``config``.
     Members
     -------
-    ``command`` In stream of :func:`~hw.host.command.command_layout`; not ready when the queue of 64 is full or the tile is being reset;
-    ``queued`` Out, commands in the queue; ``reset_request`` In, pulse.
+    ``command`` In stream of :func:`~hw.host.command.command_layout`; not ready when the queue of 64 is full or the tile is being
+    reset; ``queued`` Out, commands in the queue; ``reset_request`` In, pulse.
     ``memory`` Out(MemoryPort); ``config_write`` Out; ``execute`` Out, pulse per group; ``busy`` In, per group;
     ``quiesce``, ``tile_reset`` Out and ``drained`` In: see :class:`ResetSequence`.
     ``running`` Out; ``active`` Out, a command is queued or under way; ``halted`` Out; ``error`` Out, code and position;
-    ``kernel_cycles``, ``kernel_count`` Out; pulses: ``group_done`` Out, ``load_done`` Out, ``error_event`` Out, ``reset_done`` Out;
-    ``resetting`` Out.
+    ``kernel_cycles``, ``kernel_count`` Out; pulses: ``group_done`` Out, ``load_done`` Out, ``error_event`` Out, ``reset_done``
+    Out; ``resetting`` Out.
 
     Contract
     --------
-    ARGUMENT takes one cycle; EXECUTE one cycle once its groups are idle; LOAD one cycle for each word of the image plus the memory's
-    latency. A word is on ``config_write`` before an ``execute`` that comes after it. After an error the launcher is halted: it drops
-    every command until the tile is reset. A reset drops the queue and ends a load wherever it is.
+    ARGUMENT takes one cycle; EXECUTE one cycle once its groups are idle; LOAD one cycle for each word of the image plus the
+    memory's latency. A word is on ``config_write`` before an ``execute`` that comes after it. After an error the launcher is
+    halted: it drops every command until the tile is reset. A reset drops the queue and ends a load wherever it is.
     """
 
     def __init__(self, config: RDUConfig):
@@ -94,18 +94,19 @@ class Launcher(wiring.Component):
         ]
         start = Signal(self.config.groups)
         argument = Signal()
-        with m.If(valid & ~loader.active):
-            with m.Switch(command.operation):
-                with m.Case(Operation.ARGUMENT):
-                    m.d.comb += [self.take.eq(1), argument.eq(1)]
-                with m.Case(Operation.EXECUTE):
-                    m.d.comb += [self.take.eq(idle), start.eq(groups & idle.replicate(len(start)))]
-                with m.Default():
-                    m.d.comb += [self.take.eq(idle & ~self.fetch.busy), loader.start.eq(self.take), self.fetch.start.eq(self.take)]
+        with m.If(valid & ~loader.active), m.Switch(command.operation):
+            with m.Case(Operation.ARGUMENT):
+                m.d.comb += [self.take.eq(1), argument.eq(1)]
+            with m.Case(Operation.EXECUTE):
+                m.d.comb += [self.take.eq(idle), start.eq(groups & idle.replicate(len(start)))]
+            with m.Default():
+                m.d.comb += [self.take.eq(idle & ~self.fetch.busy), loader.start.eq(self.take),
+                             self.fetch.start.eq(self.take)]
         m.d.comb += timers.start.eq(start)
         m.d.sync += [self.execute.eq(start), self.config_write.valid.eq(argument | loader.write.valid)]
         with m.If(argument):
-            m.d.sync += [self.config_write.unit.eq(word.unit), self.config_write.word.eq(word.word), self.config_write.data.eq(word.data)]
+            m.d.sync += [self.config_write.unit.eq(word.unit), self.config_write.word.eq(word.word),
+                         self.config_write.data.eq(word.data)]
         with m.If(loader.write.valid):
             m.d.sync += [self.config_write.unit.eq(loader.write.unit), self.config_write.word.eq(loader.write.word),
                          self.config_write.data.eq(loader.write.data)]

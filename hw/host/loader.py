@@ -22,9 +22,10 @@ def record_header() -> data.StructLayout:
 class ImageLoader(wiring.Component):
     """Takes the words of one image and writes what its records say.
 
-    Members: ``start`` In, pulse, with ``length`` In, words of the image (0 is an error); ``words`` In stream of the fetcher's words;
-    ``abort`` In: end at once, without an event; ``active`` Out; ``write`` Out(ConfigWrite), in the cycle of its data word;
-    ``done`` Out, pulse: the end record came; ``failed`` Out, pulse, with ``code`` (a LauncherError) and ``position``, the word's index.
+    Members: ``start`` In, pulse, with ``length`` In, words of the image (0 is an error); ``words`` In stream of the fetcher's
+    words; ``abort`` In: end at once, without an event; ``active`` Out; ``write`` Out(ConfigWrite), in the cycle of its data
+    word; ``done`` Out, pulse: the end record came; ``failed`` Out, pulse, with ``code`` (a LauncherError) and
+    ``position``, the word's index.
     Contract: one image word a cycle. What a failed load has written so far stays written.
     """
 

@@ -50,7 +50,8 @@ class Field:
 class Register:
     """One 32-bit register at byte ``address``, or ``count`` of them, 4 bytes apart.
 
-    ``reset``: value after reset (RW only). ``read_effect``: reading does something (the RTL gets a strobe). ``may_stall``: a read may wait some cycles.
+    ``reset``: value after reset (RW only). ``read_effect``: reading does something (the RTL gets a strobe). ``may_stall``: a
+    read may wait some cycles.
     """
 
     name: str
@@ -114,16 +115,19 @@ REGISTERS: tuple[Register, ...] = (
              (Field("rows", 0, 8, "of switches"), Field("columns", 8, 8, "of switches"), Field("agcus", 16, 8, "number of AGCUs"),
               Field("groups", 24, 8, "sets of units that can be launched independently"))),
     Register("UNIT_SIZE", 0x010, RO, "The units.",
-             (Field("lanes", 0, 8, "words in a vector"), Field("stages", 8, 8, "of a PCU"), Field("labels", 16, 8, "virtual circuits per link"),
+             (Field("lanes", 0, 8, "words in a vector"), Field("stages", 8, 8, "of a PCU"),
+              Field("labels", 16, 8, "virtual circuits per link"),
               Field("segments", 24, 8, "entries of an AGCU's segment table"))),
     Register("HBM_MEGABYTES", 0x014, RO, "Capacity of the HBM tier."),
     Register("DDR_MEGABYTES", 0x018, RO, "Capacity of the DDR tier."),
     Register("CYCLES_LO", 0x020, RO, "Cycles since reset, low half. Reading it holds CYCLES_HI.", read_effect=True),
     Register("CYCLES_HI", 0x024, RO, "High half of the cycle count, as of the last read of CYCLES_LO."),
     Register("STATUS", 0x028, RO, "What the device does now.",
-             (Field("running", 0, 16, "bit g: a kernel of group g runs"), Field("launcher_busy", 16, 1, "a command is queued or under way"),
+             (Field("running", 0, 16, "bit g: a kernel of group g runs"),
+              Field("launcher_busy", 16, 1, "a command is queued or under way"),
               Field("schedule_busy", 17, 1, "a schedule runs"), Field("resetting", 18, 1, "the TILE_RESET sequence is under way"),
-              Field("fault", 19, 1, "FAULT is valid"), Field("halted", 20, 1, "the launcher met an error and drops commands until TILE_RESET"),
+              Field("fault", 19, 1, "FAULT is valid"),
+              Field("halted", 20, 1, "the launcher met an error and drops commands until TILE_RESET"),
               Field("queue_free", 24, 8, "free places in the command queue"))),
     Register("IMAGE_LO", 0x030, RW, "Byte address of a kernel image, bits 31..0; a multiple of 4."),
     Register("IMAGE_HI", 0x034, RW, "The rest of the image's address.",
@@ -137,19 +141,24 @@ REGISTERS: tuple[Register, ...] = (
     Register("ARGUMENT", 0x044, WO, "Queues an Argument Load of this value; ARGUMENT_SELECT.word then advances by one."),
     Register("EXECUTE", 0x048, WO, "Queues Execute. It waits until these groups are idle.",
              (Field("groups", 0, 16, "bit g: start group g"),)),
-    Register("TILE_RESET", 0x04C, WO, "Any value: empties the queue, drains the AGCUs, resets the tile (programs too) and clears faults and errors."),
+    Register("TILE_RESET", 0x04C, WO,
+             "Any value: empties the queue, drains the AGCUs, resets the tile (programs too) and clears faults and errors."),
     Register("IRQ_STATUS", 0x050, W1C, "Events since they were last cleared.", _events()),
     Register("IRQ_ENABLE", 0x054, RW, "The interrupt line is high while (IRQ_STATUS & IRQ_ENABLE) is not 0.", _events()),
     Register("FAULT", 0x060, RO, "The first fault since the last reset of the tile.",
-             (Field("valid", 0, 1, ""), Field("cause", 1, 4, "hw.common.packet.FaultCause"), Field("segment", 5, 4, "of the virtual address"),
+             (Field("valid", 0, 1, ""), Field("cause", 1, 4, "hw.common.packet.FaultCause"),
+              Field("segment", 5, 4, "of the virtual address"),
               Field("unit", 16, 14, "number of the AGCU on the config network"))),
     Register("FAULT_OFFSET", 0x064, RO, "Byte offset in the segment of the access that failed."),
     Register("ERROR", 0x068, RO, "Why the launcher has halted.",
-             (Field("code", 0, 4, "hw.host.registers.LauncherError"), Field("position", 8, 24, "index of the word in the image or schedule"))),
+             (Field("code", 0, 4, "hw.host.registers.LauncherError"),
+              Field("position", 8, 24, "index of the word in the image or schedule"))),
     Register("COUNTER_SELECT", 0x070, RW, "An event counter of a unit.",
              (Field("index", 0, 8, "order of the unit's event list"), Field("unit", 16, 14, "number on the config network"))),
-    Register("COUNTER_VALUE", 0x074, RO, "The selected counter; COUNTER_SELECT.index then advances by one.", read_effect=True, may_stall=True),
-    Register("INTERLEAVE", 0x078, RW, "How addresses spread over the channels (hw.tln.interleave). Change it only while nothing is in memory.",
+    Register("COUNTER_VALUE", 0x074, RO, "The selected counter; COUNTER_SELECT.index then advances by one.", read_effect=True,
+             may_stall=True),
+    Register("INTERLEAVE", 0x078, RW,
+             "How addresses spread over the channels (hw.tln.interleave). Change it only while nothing is in memory.",
              (Field("hbm_granularity", 0, 3, "log2 of the beats that lie together in one channel"),
               Field("hbm_hash", 3, 1, "spread strides of a power of two"),
               Field("ddr_granularity", 4, 3, ""), Field("ddr_hash", 7, 1, "")), reset=0x88),
@@ -160,7 +169,8 @@ REGISTERS: tuple[Register, ...] = (
     Register("SCHEDULE", 0x08C, WO, "Queues the run of the schedule."),
     Register("DOORBELL", 0x090, RO, "Operand of the schedule's last SIGNAL."),
     Register("DOORBELL_COUNT", 0x094, RO, "SIGNALs since reset."),
-    Register("KERNEL_CYCLES", 0x100, RO, "Per group: cycles from Execute to finished of its last kernel; counts while it runs.", count=16),
+    Register("KERNEL_CYCLES", 0x100, RO, "Per group: cycles from Execute to finished of its last kernel; counts while it runs.",
+             count=16),
     Register("KERNEL_COUNT", 0x140, RO, "Per group: kernels finished since reset.", count=16),
 )
 

@@ -21,7 +21,8 @@ class ResetSequence(wiring.Component):
     """
 
     def __init__(self):
-        super().__init__({"request": In(1), "drained": In(1), "quiesce": Out(1), "tile_reset": Out(1), "active": Out(1), "done": Out(1)})
+        super().__init__({"request": In(1), "drained": In(1), "quiesce": Out(1), "tile_reset": Out(1), "active": Out(1),
+                          "done": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -29,8 +30,7 @@ class ResetSequence(wiring.Component):
         m.d.comb += self.quiesce.eq(self.active)
         m.d.sync += self.done.eq(0)
         with m.If(~self.active):
-            with m.If(self.request):
-                m.d.sync += [self.active.eq(1), timer.eq(SETTLE_CYCLES)]
+            m.d.sync += [self.active.eq(self.request), timer.eq(SETTLE_CYCLES)]
         with m.Elif(timer != 0):
             m.d.sync += timer.eq(timer - 1)
         with m.Elif(self.tile_reset):

@@ -18,8 +18,8 @@ class KernelTimers(wiring.Component):
     Members: ``start`` In, bit per group; ``busy`` In, from the tile; ``clear`` In: forget all kernels (the tile is reset);
     ``running`` Out; ``done`` Out, pulse per group; ``cycles[g]`` Out, from ``start`` to finished, of the last kernel;
     ``count[g]`` Out, kernels finished.
-    Contract: ``running`` follows ``start`` by one cycle. ``busy`` is ignored during the first ``BUSY_LATENCY`` cycles: a kernel counts as at
-    least that long, and one without units ends then.
+    Contract: ``running`` follows ``start`` by one cycle. ``busy`` is ignored during the first ``BUSY_LATENCY`` cycles: a kernel
+    counts as at least that long, and one without units ends then.
     """
 
     def __init__(self, groups: int):
