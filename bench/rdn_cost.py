@@ -48,7 +48,8 @@ class BusyMesh(wiring.Component):
         ends = [*zip(mesh.west_in, mesh.west_out, strict=True), *zip(mesh.east_in, mesh.east_out, strict=True),
                 *[(mesh.vector_in[column * links], mesh.vector_out[column * links]) for column in range(mesh.columns)]]
         for into, out in ends:
-            m.d.sync += [into.valid.eq(self.enable), into.label.eq(count), into.payload.data.eq(count.replicate(mesh.config.lanes))]
+            data = count.replicate(mesh.config.lanes)
+            m.d.sync += [into.valid.eq(self.enable), into.label.eq(count), into.payload.data.eq(data)]
             with m.If(out.valid):
                 m.d.sync += out.credit.eq(1 << out.label)
             with m.Else():
@@ -65,7 +66,8 @@ def program(rows: int, row: int, labels: int) -> SwitchProgram:
     if row == 0:
         ways[LOCAL] = SOUTH
         del ways[NORTH]
-    return SwitchProgram(vector={(port, label): frozenset({(out, label)}) for port, out in ways.items() for label in range(labels)})
+    return SwitchProgram(vector={(port, label): frozenset({(out, label)})
+                                 for port, out in ways.items() for label in range(labels)})
 
 
 def seconds_per_cycle(bench: UnitBench, cycles: int = 4000, repeat: int = 5) -> float:

@@ -42,7 +42,8 @@ def run(bench, flows, *, source=0.0, sink=0.0, count=COUNT):
         fabric = router.fabrics[flow.fabric]
         entry = fabric.source(flow.source, flow.name)
         begun[flow.name] = port_name(entry, flow.fabric, "in")
-        bench.feed(begun[flow.name], [number << 16 | index for index in range(count)], label=entry.label, stall=source, seed=number)
+        values = [number << 16 | index for index in range(count)]
+        bench.feed(begun[flow.name], values, label=entry.label, stall=source, seed=number)
         for destination in flow.destinations:
             end = fabric.destination(destination, flow.name)
             name = port_name(end, flow.fabric, "out")
