@@ -186,8 +186,12 @@ int DramDevice::column(int64_t now, int command, int group, int bank, int column
 // The inverse of the controller's address map (hw/dram/address.py): the storage is in the order of addresses.
 size_t DramDevice::place(int group, int bank, int row, int column) const {
     const int groupBits = log2i(rules.bank_groups), bankBits = log2i(rules.banks_per_group), columnBits = log2i(rules.columns);
-    const size_t g = group ^ (row >> bankBits & (rules.bank_groups - 1)), b = bank ^ (row & (rules.banks_per_group - 1));
     const size_t low = column & ((1 << rules.low_column_bits) - 1), high = column >> rules.low_column_bits;
+    size_t g = group ^ (high & (rules.bank_groups - 1)), b = bank;
+    for (int left = row; left; left >>= bankBits + groupBits) {
+        b ^= left & (rules.banks_per_group - 1);
+        g ^= left >> bankBits & (rules.bank_groups - 1);
+    }
     size_t beat = size_t(row) % rules.rows;
     beat = beat << bankBits | b;
     beat = beat << (columnBits - rules.low_column_bits) | high;

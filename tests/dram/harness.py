@@ -39,7 +39,8 @@ class Memory:
     """One channel in a bench: :meth:`run` sends requests and checks every answer."""
 
     def __init__(self, timing: str = "hbm2", beat_bytes: int = 32, megabytes: int = 4, ecc: bool = False,
-                 policy: ControllerPolicy | None = None, controller: DRAMController | None = None, device: DRAMDevice | None = None, fatal: bool = True, **options):
+                 policy: ControllerPolicy | None = None, controller: DRAMController | None = None,
+                 device: DRAMDevice | None = None, fatal: bool = True, **options):
         config = DRAMConfig(channels=1, timing=timing, megabytes_per_channel=megabytes, ecc=ecc)
         self.beat_bytes = beat_bytes
         controller = controller or DRAMController(config, beat_bytes=beat_bytes, tag_bits=TAG_BITS, policy=policy)
