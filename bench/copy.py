@@ -109,7 +109,7 @@ class Copy:
             bench.tick(500)
         start, vectors = bench.cycle, bench.transfers("vector")
         bench.pulse("execute", 1)
-        bench.run(beats * 40 + 10_000, until={"busy": 2 * shared})
+        bench.run(beats * 40 + 10_000, until={"busy": 2 * shared}, progress_limit=0)
         cycles, vectors = bench.cycle - start, bench.transfers("vector") - vectors
         tiers = {0: Tier.HBM, 1: Tier.DDR}
         copied = self.beats(tiers[target], (1 << 22) // beat, beats)
