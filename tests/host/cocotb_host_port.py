@@ -91,7 +91,7 @@ class Bench:
     """The device under test with masters, memory, checkers and a tile."""
 
     @classmethod
-    async def start(cls, dut, seed: int = 1):
+    async def start(cls, dut, seed: int = 1, master: bool = True):
         self = cls()
         self.dut, self.random = dut, random.Random(seed)
         for signal in (dut.busy, dut.drained, dut.fault, dut.counter_value):
@@ -100,7 +100,11 @@ class Bench:
         cocotb.start_soon(Clock(dut.clk, 2, "ns").start())
         self.memory = Memory(dut, seed)
         self.lite = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk, dut.rst)
-        self.axi = AxiMaster(AxiBus.from_prefix(dut, "s_axi"), dut.clk, dut.rst)
+        if master:
+            self.axi = AxiMaster(AxiBus.from_prefix(dut, "s_axi"), dut.clk, dut.rst)
+        else:
+            for name in ("awvalid", "wvalid", "bready", "arvalid", "rready"):
+                getattr(dut, "s_axi_" + name).value = 0
         for bus in ("s_axil", "s_axi"):
             logging.getLogger(f"cocotb.{dut._name}.{bus}").setLevel(logging.WARNING)
         await ClockCycles(dut.clk, 4)
@@ -233,7 +237,7 @@ async def window_random_traffic(dut):
 
 @cocotb.test(timeout_time=20, timeout_unit="us")
 async def window_wrap_and_fixed(dut):
-    bench = await Bench.start(dut, seed=3)
+    bench = await Bench.start(dut, seed=3, master=False)
     rng, beat = bench.random, CONFIG.beat_bytes
     for length in (2, 4, 8, 16):
         for size in (beat.bit_length() - 1, 2):
@@ -251,12 +255,8 @@ async def window_wrap_and_fixed(dut):
 
 
 async def raw_read(bench, address: int, length: int, size: int, burst) -> bytes:
-    """One burst by hand, because the master only makes INCR out of longer transfers."""
+    """One burst by hand: cocotbext-axi makes INCR only."""
     dut, width, beat = bench.dut, 1 << size, CONFIG.beat_bytes
-    interface = bench.axi.read_if
-    channel, data = interface.ar_channel, interface.r_channel
-    channel.pause = data.pause = True
-    await ClockCycles(dut.clk, 2)
     for name, value in (("araddr", address), ("arlen", length - 1), ("arsize", size), ("arburst", burst), ("arid", 5)):
         getattr(dut, "s_axi_" + name).value = int(value)
     dut.s_axi_arvalid.value = 1
@@ -373,8 +373,10 @@ async def faults_errors_and_reset(dut):
         await bench.write("ARGUMENT", 5)
     await bench.write("ARGUMENT", 5, resp=AxiResp.SLVERR)
     # A bad image halts the launcher, and the reset makes it whole.
+    await bench.write("IRQ_STATUS", 0xFFFF_FFFF)
     await bench.write("TILE_RESET", 1)
-    await bench.until(dut.irq, 1)
+    await bench.write("ARGUMENT", 5, resp=AxiResp.SLVERR)  # nor does the queue take anything during the reset
+    await bench.until(dut.irq)
     await bench.write("IRQ_STATUS", 0xFFFF_FFFF)
     await bench.load(3, 0x40, 8)
     await bench.until(dut.irq)
