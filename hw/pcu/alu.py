@@ -1,6 +1,6 @@
 """The integer, compare and convert half of a lane's ALU."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -31,17 +31,18 @@ class IntegerALU(wiring.Component):
         m = Module()
         less, equal, nan = self._compare(m)
         a, b = self.a, self.b
+        results = {
+            Op.ADD: a + b, Op.SUB: a - b, Op.MUL: a * b, Op.AND: a & b, Op.OR: a | b, Op.XOR: a ^ b,
+            Op.SHL: a << b[:5], Op.SHR: a >> b[:5], Op.SAR: a.as_signed() >> b[:5],
+            Op.MIN: Mux(less, a, b), Op.MAX: Mux(less, b, a),
+            Op.FMIN: Mux(nan, CANONICAL_NAN, Mux(less, a, b)), Op.FMAX: Mux(nan, CANONICAL_NAN, Mux(less, b, a)),
+            Op.EQ: a == b, Op.LT: less, Op.LE: less | (a == b),
+            Op.FEQ: equal & ~nan, Op.FLT: less & ~equal & ~nan, Op.FLE: (less | equal) & ~nan,
+            Op.SELECT: Mux(self.c != 0, a, b),
+            Op.TO_INT: self._to_int(a), Op.TO_FP: self._to_fp(m, a), Op.TO_BF16: self._to_bf16(a),
+        }
         with m.Switch(self.op):
-            for op, result in {
-                Op.ADD: a + b, Op.SUB: a - b, Op.MUL: a * b, Op.AND: a & b, Op.OR: a | b, Op.XOR: a ^ b,
-                Op.SHL: a << b[:5], Op.SHR: a >> b[:5], Op.SAR: a.as_signed() >> b[:5],
-                Op.MIN: Mux(less, a, b), Op.MAX: Mux(less, b, a),
-                Op.FMIN: Mux(nan, CANONICAL_NAN, Mux(less, a, b)), Op.FMAX: Mux(nan, CANONICAL_NAN, Mux(less, b, a)),
-                Op.EQ: a == b, Op.LT: less, Op.LE: less | (a == b),
-                Op.FEQ: equal & ~nan, Op.FLT: less & ~equal & ~nan, Op.FLE: (less | equal) & ~nan,
-                Op.SELECT: Mux(self.c != 0, a, b),
-                Op.TO_INT: self._to_int(a), Op.TO_FP: self._to_fp(m, a), Op.TO_BF16: self._to_bf16(a),
-            }.items():
+            for op, result in results.items():
                 with m.Case(op):
                     m.d.comb += self.o.eq(result)
         return m
@@ -52,13 +53,16 @@ class IntegerALU(wiring.Component):
         a, b = Signal(signed(32)), Signal(signed(32))
         less, equal, nan = Signal(), Signal(), Signal()
         # Sign and magnitude become two's complement order by inverting the magnitude of negative numbers.
-        m.d.comb += [
-            a.eq(self.a ^ Cat((floating & self.a[31]).replicate(31), Const(0, 1))),
-            b.eq(self.b ^ Cat((floating & self.b[31]).replicate(31), Const(0, 1))),
-            less.eq(a < b),
-            equal.eq((self.a == self.b) | ((self.a[:31] | self.b[:31]) == 0)),
-            nan.eq((self.a[:31] > INFINITY) | (self.b[:31] > INFINITY)),
-        ]
+        # Only while a comparison is programmed: idle logic costs a simulator as much as busy logic.
+        op = Value.cast(self.op)
+        with m.If((op >= Op.MIN.value) & (op <= Op.FLE.value)):
+            m.d.comb += [
+                a.eq(self.a ^ Cat((floating & self.a[31]).replicate(31), Const(0, 1))),
+                b.eq(self.b ^ Cat((floating & self.b[31]).replicate(31), Const(0, 1))),
+                less.eq(a < b),
+                equal.eq((self.a == self.b) | ((self.a[:31] | self.b[:31]) == 0)),
+                nan.eq((self.a[:31] > INFINITY) | (self.b[:31] > INFINITY)),
+            ]
         return less, equal, nan
 
     def _to_int(self, a):
@@ -72,12 +76,13 @@ class IntegerALU(wiring.Component):
 
     def _to_fp(self, m, a):
         magnitude, zeros, normal, up = Signal(32), Signal(5), Signal(32), Signal()
-        m.d.comb += [
-            magnitude.eq(Mux(a[31], -a, a)),
-            zeros.eq(leading_zeros(m, magnitude, "magnitude")),
-            normal.eq((magnitude << zeros)[:32]),
-            up.eq(normal[7] & ((normal[:7] != 0) | normal[8])),
-        ]
+        with m.If(self.op == Op.TO_FP):
+            m.d.comb += [
+                magnitude.eq(Mux(a[31], -a, a)),
+                zeros.eq(leading_zeros(m, magnitude, "magnitude")),
+                normal.eq((magnitude << zeros)[:32]),
+                up.eq(normal[7] & ((normal[:7] != 0) | normal[8])),
+            ]
         # The leading one adds one to the exponent, and so does a carry out of the fraction.
         rounded = Cat(normal[8:], Const(0, 7)) + Cat(Const(0, 23), (157 - zeros)[:8]) + up
         return Mux(a == 0, 0, Cat(rounded[:31], a[31]))

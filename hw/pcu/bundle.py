@@ -23,13 +23,17 @@ def emit_layout(config: PCUConfig) -> data.StructLayout:
 
 def context_layout(config: PCUConfig) -> data.StructLayout:
     """Travels with a SIMD iteration. ``element`` is the counter of the mask's level; ``first`` and ``last``: of the
-    iterations that make one output; ``packet``: how the tail packs that output."""
+    iterations that make one output; ``accumulate``: the iteration is valid and has the
+    accumulator ``sum``, which ``zero`` begins; ``packet``: how the tail packs that output."""
     return data.StructLayout({
         "scalars": data.ArrayLayout(unsigned(32), config.scalar_inputs),
         "counters": data.ArrayLayout(unsigned(config.counter_bits), levels(config)),
         "element": config.counter_bits,
         "first": 1,
         "last": 1,
+        "accumulate": 1,
+        "sum": accumulator_address(config),
+        "zero": 1,
         "packet": emit_layout(config),
     })
 

@@ -79,12 +79,13 @@ class Header(wiring.Component):
             self.full.eq(chain.active & ~self.starved & ~allowed),
         ]
         m.d.comb += missing.eq(self._inputs(m, chain, issue))
-        self._context(m, chain, produces)
+        self._context(m, chain, produces, issue & simd)
         m.d.comb += [
             self.reserve.eq(issue & simd & produces),
             steps.program.eq(self.program), steps.index.eq(chain.index), steps.last.eq(chain.last),
             steps.issue.eq(issue & ~simd), steps.start.eq(self.start),
-            self.issue_iteration.eq(issue & simd), self.issue_step.eq(issue & ~simd), self.open_tile.eq(issue & ~simd & chain.first[3]),
+            self.issue_iteration.eq(issue & simd), self.issue_step.eq(issue & ~simd),
+            self.open_tile.eq(issue & ~simd & chain.first[3]),
             self.release_half.eq(issue & ~simd & steps.release),
             self.step.eq(steps.step),
         ]
@@ -119,16 +120,19 @@ class Header(wiring.Component):
                     m.d.sync += self.slots[number].eq(payload)
         return Cat(missing).any()
 
-    def _context(self, m, chain, produces):
+    def _context(self, m, chain, produces, issue):
+        """What travels with the iteration, and whether it makes an output."""
         program, lanes = self.program, self.config.lanes
         element = Signal(self.config.counter_bits)
-        produce_end = (chain.at_end >> program.produce)[0]
+        begins, ends = self._accumulation(m, chain, issue)
+        pairs = Mux(program.accumulate_used, 0, program.produce)        # the loop whose neighbours share a packed vector
+        last = Mux(program.accumulate_used, ends, self._below_last(chain, program.produce))
         flush, mask = Signal(), Signal(lanes)
         place = (lanes - 1).bit_length()
-        half = (Cat(index[0] for index in chain.index) >> program.produce)[0]
+        half = (Cat(index[0] for index in chain.index) >> pairs)[0]
         m.d.comb += [
-            produces.eq(self._below_last(chain, program.produce) & flush),
-            flush.eq(~program.output_packed | half | produce_end),
+            produces.eq(last & flush),
+            flush.eq(~program.output_packed | half | (chain.at_end >> pairs)[0]),
             element.eq(Value.cast(chain.index).word_select(program.mask_level, self.config.counter_bits)),
         ]
         with m.If(~program.mask_used):
@@ -141,6 +145,25 @@ class Header(wiring.Component):
         m.d.sync += [
             context.scalars.eq(Cat(port.payload.data for port in self.scalar_in)),
             context.counters.eq(chain.index), context.element.eq(element),
-            context.first.eq(below_first), context.last.eq(self._below_last(chain, program.produce)),
+            context.first.eq(below_first), context.last.eq(last),
+            context.accumulate.eq(issue & program.accumulate_used), context.zero.eq(begins),
             context.packet.half.eq(half & program.output_packed), context.packet.flush.eq(flush), context.packet.mask.eq(mask),
         ]
+
+    def _accumulation(self, m, chain, issue):
+        """Counts the sums below the accumulating loops; returns whether those loops begin and end with this iteration."""
+        program, count = self.program, levels(self.config)
+        number, following = Signal(range(self.config.accumulators)), Signal(range(self.config.accumulators))
+        inner, loops = Signal(count), Signal(count)        # one bit per loop: below the accumulating ones; these
+        m.d.comb += [
+            inner.eq(~(Const(-1, count) << program.accumulate)),
+            loops.eq(~(Const(-1, count) << program.produce) & ~inner),
+            following.eq(Mux((chain.at_end | ~inner).all(), 0, number + 1)),
+        ]
+        with m.If(self.start):
+            m.d.sync += number.eq(0)
+        with m.Elif(issue):
+            m.d.sync += number.eq(following)
+        m.d.sync += self.context.sum.eq(number)
+        at_zero = Cat(index == 0 for index in chain.index)
+        return (at_zero | ~loops).all(), (chain.at_end | ~loops).all()

@@ -104,6 +104,8 @@ def pcu_layout(config: PCUConfig) -> data.FlexibleLayout:
         "to_vector": 1,
         "to_scalar": 1,
         "output_packed": 1,
+        "accumulate_used": 1,
+        "accumulate": level,
         "vector_input": data.ArrayLayout(port, config.vector_inputs),
         "scalar_input": data.ArrayLayout(port, config.scalar_inputs),
         "bounds": data.ArrayLayout(config.counter_bits, levels(config)),

@@ -19,13 +19,13 @@ __all__ = [
 ]
 
 
-def gemm(config: PCUConfig, *, rows: int, k: int, features: int, bias: bool = True, relu: bool = False, packed_output: bool = False,
-         **changes) -> SystolicProgram:
-    """x[rows, k] @ w[k, features] (+ bias), weights and rows packed BF16, all features in tiles of ``accumulators`` x lanes at most.
+def gemm(config: PCUConfig, *, rows: int, k: int, features: int, bias: bool = True, relu: bool = False,
+         packed_output: bool = False, **changes) -> SystolicProgram:
+    """x[rows, k] @ w[k, features] (+ bias), packed BF16 operands, features in tiles of ``accumulators`` x lanes at most.
 
     Streams: vector 0: w, tile of columns by tile of columns, each [k, features of the tile]; vector 1: x, row-major, once;
-    vector 2: bias, FP32. The decode interleaving: ``rows`` at most ``stages``. A tile has ``tile_features(config, features)`` features,
-    so ``features`` is a multiple of 2 x lanes.
+    vector 2: bias, FP32. The decode interleaving: ``rows`` at most ``stages``. A tile has ``tile_features(config, features)``
+    features, so ``features`` is a multiple of 2 x lanes.
     """
     tile = tile_features(config, features) // config.lanes
     return SystolicProgram(**{

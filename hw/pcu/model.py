@@ -37,7 +37,7 @@ def unpack(vectors: np.ndarray) -> np.ndarray:
 
 
 def pack_rows(values: np.ndarray, lanes: int, packed: bool = True) -> np.ndarray:
-    """float32 ``values`` [rows, n] as the vectors (m, lanes) of a row-major stream; every row padded with zeros to whole vectors."""
+    """float32 ``values`` [rows, n] as the vectors (m, lanes) of a row-major stream, rows padded with zeros."""
     values = np.atleast_2d(np.asarray(values, dtype=np.float32))
     width = lanes * (2 if packed else 1)
     padded = np.zeros((values.shape[0], -(-values.shape[1] // width) * width), dtype=np.float32)
@@ -47,7 +47,7 @@ def pack_rows(values: np.ndarray, lanes: int, packed: bool = True) -> np.ndarray
 
 
 def run(program: int, config: PCUConfig, vectors: dict[int, np.ndarray], scalars: dict[int, np.ndarray] | None = None) -> Streams:
-    """Runs the packed ``program`` (bits of ``pcu_layout``) on input streams of words: ``vectors[i]`` (n, lanes), ``scalars[i]`` (n,)."""
+    """Runs the packed ``program`` (bits of ``pcu_layout``) on streams: ``vectors[i]`` (n, lanes), ``scalars[i]`` (n,) words."""
     fields = pcu_layout(config).from_bits(program)
     vectors = {port: np.asarray(words, dtype=np.uint32).reshape(-1, config.lanes) for port, words in vectors.items()}
     scalars = {port: np.asarray(words, dtype=np.uint32).ravel() for port, words in (scalars or {}).items()}
@@ -77,7 +77,7 @@ def _pack_output(out, half, flush):
 
 # Systolic mode ------------------------------------------------------------------------------------------------------------
 def _systolic(fields, config, vectors):
-    groups, blocks, k, chunks, columns, row_tiles = (fields.bounds[level] for level in range(6))
+    _groups, blocks, k, chunks, columns, row_tiles = (fields.bounds[level] for level in range(6))
     lanes, ports = config.lanes, fields.vector_input
     block_vectors = -(-blocks // 2) if ports[0].packed else blocks
     row_vectors = fields.row_vectors
@@ -163,11 +163,16 @@ def _simd(fields, config, vectors, scalars):
         stage = fields.stages[number]
         if stage.op != Op.NOP:
             slots = list(slots)
-            slots[stage.slot] = evaluate(stage.op, operand(stage.a), operand(stage.b), operand(stage.c))
+            if stage.c == Source.ACCUMULATOR:
+                slots[stage.slot] = _accumulate(fields, bounds, operand(stage.a), operand(stage.b))
+            else:
+                slots[stage.slot] = evaluate(stage.op, operand(stage.a), operand(stage.b), operand(stage.c))
 
     mask = element < fields.mask_bound if fields.mask_used else np.ones((count, lanes), dtype=bool)
-    last = below(at_end, fields.produce)
-    half, flush = index[fields.produce] % 2 == 1, at_end[fields.produce]
+    first_loop = fields.accumulate if fields.accumulate_used else 0
+    last = np.logical_and.reduce([np.ones(count, dtype=bool), *at_end[first_loop:fields.produce]])
+    pairs = 0 if fields.accumulate_used else fields.produce
+    half, flush = index[pairs] % 2 == 1, at_end[pairs]
     result = slots[fields.result]
     if fields.reduce == Reduce.NONE:
         result, mask = result[last], mask[last]
@@ -177,6 +182,18 @@ def _simd(fields, config, vectors, scalars):
         result = np.repeat(words[:, None], lanes, axis=1)
         mask = np.ones_like(result, dtype=bool)
     return (result, mask), half[last], (half | flush)[last], taken, taken_scalars
+
+
+def _accumulate(fields, bounds, a, b):
+    """Running sums of a * b over the accumulating loops, one for each iteration of the loops below and above."""
+    inner = int(np.prod(bounds[:fields.accumulate], dtype=np.int64))
+    steps = int(np.prod(bounds[fields.accumulate:fields.produce], dtype=np.int64))
+    a, b = (np.broadcast_to(words, (len(words), words.shape[1])).reshape(-1, steps, inner, words.shape[1]) for words in (a, b))
+    sums = np.zeros(a.shape, dtype=np.uint32)
+    total = np.zeros_like(sums[:, 0])
+    for step in range(steps):
+        sums[:, step] = total = mac(total, a[:, step], b[:, step])
+    return sums.reshape(-1, a.shape[-1])
 
 
 def _pairwise(values: np.ndarray) -> np.ndarray:

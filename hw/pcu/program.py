@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from hw.common.program import field_position
@@ -13,8 +14,8 @@ from .layout import CONSTANTS, SLOTS, Initial, Mode, Op, Reduce, Source, levels,
 from .stage import BodyStage
 
 __all__ = [
-    "Input", "Mask", "Operand", "ProgramError", "SimdProgram", "Stage", "SystolicProgram", "argument", "constant", "counter", "element",
-    "integer", "lane", "scalar", "stage", "vector",
+    "Input", "Mask", "Operand", "ProgramError", "SimdProgram", "Stage", "SystolicProgram", "argument", "constant", "counter",
+    "element", "integer", "lane", "scalar", "stage", "vector",
 ]
 
 
@@ -31,7 +32,8 @@ def _bounds(loops: tuple[int, ...], config: PCUConfig, name: str) -> list[int]:
     available = levels(config)
     _require(len(loops) <= available, f"{name} has {len(loops)} loops; the counter chain has {available}")
     for level, bound in enumerate(loops):
-        _require(0 < bound < 1 << config.counter_bits, f"{name}[{level}]={bound} must be from 1 to {(1 << config.counter_bits) - 1}")
+        limit = (1 << config.counter_bits) - 1
+        _require(0 < bound <= limit, f"{name}[{level}]={bound} must be from 1 to {limit}")
     return [*loops, *[1] * (available - len(loops))]
 
 
@@ -107,6 +109,11 @@ class Stage:
         """fp32(x - y)"""
         return cls(Op.MAC, y, Source.MINUS_ONE, x)
 
+    @classmethod
+    def accumulate(cls, x, y=Source.ONE) -> Stage:
+        """sum = fp32(sum + fp32(x * y)) over the loops from the program's ``accumulate`` to ``produce``; from zero."""
+        return cls(Op.MAC, x, y, Source.ACCUMULATOR)
+
 
 def integer(op: Op, a, b=Source.ZERO, c=Source.ZERO) -> Stage:
     """A one-cycle operation: any :class:`~hw.pcu.layout.Op` but NOP and MAC."""
@@ -154,10 +161,10 @@ class SystolicProgram:
     """GEMM: out[rows, features] = initial + x[rows, k] @ w[k, features], a tile at a time.
 
     A tile has ``rows`` rows and ``feature_blocks`` x lanes features. For each row tile, for each of its ``column_tiles``:
-    vector input 0 brings, for each k, the ``feature_blocks`` blocks of w in order (packed BF16: two blocks a vector, the last one of an
-    odd number padded); vector input 1 the rows of x, one after the other, ``k`` values each, padded to whole vectors, for each
-    of ``chunks`` chunks of k; vector input 2 the initial values (FP32): BIAS: ``feature_blocks`` vectors, PARTIAL: for each row its
-    blocks. The output is, for each row, its feature blocks in order.
+    vector input 0 brings, for each k, the ``feature_blocks`` blocks of w in order (packed BF16: two blocks a vector, the last one
+    of an odd number padded); vector input 1 the rows of x, one after the other, ``k`` values each, padded to whole vectors,
+    for each of ``chunks`` chunks of k; vector input 2 the initial values (FP32): BIAS: ``feature_blocks`` vectors, PARTIAL: for
+    each row its blocks. The output is, for each row, its feature blocks in order.
 
     ``reuse``: x is brought once for all column tiles of its rows (then ``chunks`` must be 1). ``groups``: sets of ``stages`` rows
     that share a weight vector (prefill); ``last_rows``: rows of the last row tile (default: ``rows``).
@@ -190,12 +197,11 @@ class SystolicProgram:
     def check(self, config: PCUConfig) -> None:
         """Raises :class:`ProgramError` for what the hardware cannot do."""
         sums = self.groups * self.feature_blocks
-        _require(sums <= config.accumulators,
-                 f"groups={self.groups} x feature_blocks={self.feature_blocks} = {sums} exceeds accumulators={config.accumulators}")
+        product = f"groups={self.groups} x feature_blocks={self.feature_blocks} = {sums}"
+        _require(sums <= config.accumulators, f"{product} exceeds accumulators={config.accumulators}")
         distance = BodyStage.reuse_distance
         _require(sums >= distance or self.k * self.chunks == 1,
-                 f"groups={self.groups} x feature_blocks={self.feature_blocks} = {sums}: a sum would be used again before it is "
-                 f"written; the MAC latency needs at least {distance}")
+                 f"{product}: a sum would be used again before it is written; the MAC latency needs at least {distance}")
         limit = self.groups * config.stages
         last = self.rows if self.last_rows is None else self.last_rows
         _require(0 < self.rows <= limit, f"rows={self.rows} must be from 1 to groups x stages = {limit}")
@@ -203,8 +209,8 @@ class SystolicProgram:
         # Groups beyond the last valid row are computed but hold nothing.
         groups, room = -(-self.rows // config.stages), broadcast_vectors(config)
         _require(groups * self.row_vectors(config) <= room,
-                 f"k={self.k}: {groups} row groups x {self.row_vectors(config)} vectors of a row exceed the {room} vectors of a half of the "
-                 f"broadcast buffer (broadcast_depth={config.broadcast_depth})")
+                 f"k={self.k}: {groups} row groups x {self.row_vectors(config)} vectors of a row exceed the {room} vectors of a "
+                 f"half of the broadcast buffer (broadcast_depth={config.broadcast_depth})")
         _require(not self.reuse or self.chunks == 1, f"reuse=True with chunks={self.chunks}: only one chunk of k can be held")
 
     def pack(self, config: PCUConfig) -> int:
@@ -227,7 +233,12 @@ class SimdProgram:
 
     ``result``: what goes on (default: the last stage; or ``vector(0)`` without stages), reduced over the lanes and over all
     iterations below ``produce`` if ``reduce`` is not NONE. An output is made by the iterations in which all counters below
-    ``produce`` are on their last iteration; it passes the tail ``function``. ``packed_output`` joins two outputs of loop ``produce``.
+    ``produce`` are on their last iteration; it passes the tail ``function``. ``packed_output`` joins two outputs of loop
+    ``produce``.
+
+    ``accumulate``: level of the innermost loop over which ``Stage.accumulate`` sums, lane by lane, in order; the loops below it
+    choose the sum. An output is then made by every iteration in which the counters from ``accumulate`` to ``produce`` are on
+    their last iteration, and ``packed_output`` joins two outputs of loop 0.
     """
 
     loops: tuple[int, ...]
@@ -238,6 +249,7 @@ class SimdProgram:
     result: Operand | None = None
     reduce: Reduce = Reduce.NONE
     produce: int = 0
+    accumulate: int | None = None
     mask: Mask | None = None
     function: TailFunction = TailFunction.BYPASS
     packed_output: bool = False
@@ -280,14 +292,15 @@ class SimdProgram:
             return operand
         kind, value = operand.kind, operand.value
         if kind in ("vector", "stage"):
-            _require(operand in slots, f"{name}={kind}({value}) is not available here: it is not an input of this program, is computed "
-                                       f"later, or has been overwritten")
+            _require(operand in slots, f"{name}={kind}({value}) is not available here: it is not an input of this program, is "
+                                       f"computed later, or has been overwritten")
             return Source(slots[operand])
         if kind == "scalar":
             _require(value in self.scalars, f"{name}=scalar({value}) is not an input of this program: {sorted(self.scalars)}")
             return Source(Source.SCALAR0.value + value)
         if kind == "constant":
-            _require(0 <= value < len(self.constants), f"{name}=constant({value}): the program has {len(self.constants)} constants")
+            known = len(self.constants)
+            _require(0 <= value < known, f"{name}=constant({value}): the program has {known} constants")
             return Source(Source.CONSTANT0.value + value)
         if kind == "counter":
             _require(0 <= value < levels(config), f"{name}=counter({value}): the counter chain has {levels(config)} levels")
@@ -298,15 +311,32 @@ class SimdProgram:
         """Raises :class:`ProgramError` for what the hardware cannot do."""
         _require(len(self.stages) <= config.stages, f"stages: {len(self.stages)} are used, the body has {config.stages}")
         _require(len(self.constants) <= CONSTANTS, f"constants: {len(self.constants)} are used, a program has {CONSTANTS}")
-        for name, used, limit in (("vectors", self.vectors, config.vector_inputs), ("scalars", self.scalars, config.scalar_inputs)):
+        for name, used, limit in (("vectors", self.vectors, config.vector_inputs),
+                                  ("scalars", self.scalars, config.scalar_inputs)):
             for index in used:
                 _require(0 <= index < limit, f"{name}[{index}]: the unit has {limit} such inputs")
         for index, port in self.scalars.items():
             _require(not port.packed, f"scalars[{index}].packed=True: only vectors can be packed")
         _require(0 <= self.produce < levels(config), f"produce={self.produce} must be from 0 to {levels(config) - 1}")
+        self._check_accumulation(config)
         if self.mask is not None:
-            _require(0 <= self.mask.level < levels(config), f"mask.level={self.mask.level} must be from 0 to {levels(config) - 1}")
+            top = levels(config) - 1
+            _require(0 <= self.mask.level <= top, f"mask.level={self.mask.level} must be from 0 to {top}")
             _require(0 <= self.mask.bound < 1 << 16, f"mask.bound={self.mask.bound} must be from 0 to 65535")
+
+    def _check_accumulation(self, config: PCUConfig) -> None:
+        used = any(Source.ACCUMULATOR in (step.a, step.b, step.c) for step in self.stages)
+        name = f"accumulate={self.accumulate}"
+        _require(used == (self.accumulate is not None), f"{name}: a level is needed for Stage.accumulate only")
+        if self.accumulate is None:
+            return
+        _require(self.reduce == Reduce.NONE, f"reduce={self.reduce.name} with {name}: one of them only")
+        _require(self.accumulate < self.produce <= len(self.loops),
+                 f"{name} must be below produce={self.produce}, and that at most {len(self.loops)} loops")
+        inner, distance = math.prod(self.loops[:self.accumulate]), BodyStage.reuse_distance
+        _require(inner <= config.accumulators, f"{name}: {inner} sums exceed accumulators={config.accumulators}")
+        _require(inner >= distance, f"{name}: {inner} sums; a sum would be used again before it is written; "
+                                    f"the MAC latency needs at least {distance}")
 
     def pack(self, config: PCUConfig) -> int:
         """The program as bits of ``pcu_layout(config)``."""
@@ -317,6 +347,8 @@ class SimdProgram:
                                   ("scalar_input", self.scalars, config.scalar_inputs)):
             inputs[name] = [_input_fields(used.get(i), levels(config), f"{name}[{i}]") for i in range(count)]
         mask = {} if self.mask is None else {"mask_used": 1, "mask_level": self.mask.level, "mask_bound": self.mask.bound}
+        if self.accumulate is not None:
+            mask |= {"accumulate_used": 1, "accumulate": self.accumulate}
         return pcu_layout(config).const({
             "mode": Mode.SIMD, "reduce": self.reduce, "result": result, "produce": self.produce,
             "bounds": _bounds(self.loops, config, "loops"),
@@ -326,6 +358,6 @@ class SimdProgram:
 
 
 def argument(config: PCUConfig, path: str) -> tuple[int, int, int]:
-    """(word index within the core's program, shift, width) of an argument, such as ``"bounds[2]"``, ``"last_rows"``, ``"constants[0]"``."""
+    """(word index within the core's program, shift, width) of an argument, say ``"bounds[2]"`` or ``"constants[0]"``."""
     bit, width = field_position(pcu_layout(config), path)
     return bit // 32, bit % 32, width

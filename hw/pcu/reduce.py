@@ -102,8 +102,8 @@ class LaneTree(wiring.Component):
 class TimeSum(wiring.Component):
     """Sums a sequence of FP32 numbers.
 
-    Members: ``valid``, ``x``, ``first``, ``last``, ``tag`` In: a number, whether it begins or ends a sequence, and what is to come out
-    with the sum (taken from the last number); ``done``, ``sum``, ``tag_out`` Out.
+    Members: ``valid``, ``x``, ``first``, ``last``, ``tag`` In: a number, whether it begins or ends a sequence, and what is to
+    come out with the sum (taken from the last number); ``done``, ``sum``, ``tag_out`` Out.
     Contract: number i is added to partial sum i mod ``PARTIALS``, in order; at the end the partial sums are added pairwise,
     ((0, 1), (2, 3)), an odd one passing by. One number a cycle, whatever the length of the sequences, provided that all
     sequences between two idle times are of the same length. ``latency`` cycles at most from the last number to the sum.

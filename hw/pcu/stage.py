@@ -1,6 +1,8 @@
 """One stage of the body: a row of lanes, its operand selection, its accumulators and its share of the broadcast buffer."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, unsigned
+import itertools
+
+from amaranth.hdl import Cat, Const, Module, Shape, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -157,12 +159,16 @@ class BodyStage(wiring.Component):
         read, drain = sums.read_port(domain="comb"), sums.read_port(domain="comb")
         write, preset = sums.write_port(), sums.write_port()
         m.submodules.c_delay = c_delay = Delay(self.config.lanes * 32, LaneStage.add_delay)
-        steps = [self.step, *(Signal(self.step.shape(), name=f"step_{cycle + 1}") for cycle in range(stage_latency()))]
-        m.d.sync += [later.eq(now) for now, later in zip(steps, steps[1:], strict=False)]
-        m.d.sync += self.weight_out.eq(self.weight)
+        # In SIMD mode the address of the sum comes with the iteration.
+        first = Signal(self.step.shape())
+        m.d.comb += first.eq(self.step)
+        with m.If(self.context.accumulate):
+            m.d.comb += [first.valid.eq(1), first.sum.eq(self.context.sum), first.zero.eq(self.context.zero), first.finish.eq(0)]
+        steps = [first, *(Signal(self.step.shape(), name=f"step_{cycle + 1}") for cycle in range(stage_latency()))]
+        m.d.sync += [later.eq(now) for now, later in itertools.pairwise(steps)]
+        m.d.sync += [self.weight_out.eq(self.weight), self.step_out.eq(self.step)]
         reading, writing = steps[1 + LaneStage.add_delay], steps[-1]
         m.d.comb += [
-            self.step_out.eq(steps[1]),
             c_delay.i.eq(c),
             read.addr.eq(reading.sum),
             write.addr.eq(writing.sum), write.en.eq(writing.valid), write.data.eq(total),

@@ -18,7 +18,7 @@ def bench(config: PCUConfig) -> UnitBench:
 
 def check(program, config: PCUConfig, vectors: dict, scalars: dict | None = None, *, stall: float = 0.0, seed: int = 0,
           max_cycles: int = 200_000):
-    """Runs ``program``; asserts that outputs equal the model's and that exactly the model's inputs are taken. Returns (streams, cycles)."""
+    """Runs ``program``; asserts that outputs and the inputs taken equal the model's. Returns (streams, cycles)."""
     bits = program.pack(config)
     expected = run(bits, config, vectors, scalars)
     unit = bench(config)

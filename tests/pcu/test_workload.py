@@ -21,6 +21,16 @@ def bf16(values):
     return (fp32_to_bf16(np.asarray(values, dtype=np.float32)).astype(np.uint32) << 16).view(np.float32)
 
 
+def operands(random, rows, k, features):
+    """x and w in BF16, a bias in FP32."""
+    x, w = bf16(random.normal(size=(rows, k))), bf16(random.normal(size=(k, features)))
+    return x, w, random.normal(size=features).astype(np.float32)
+
+
+def gemm_streams(x, w, bias):
+    return {0: pack_rows(w, CONFIG.lanes), 1: pack_rows(x, CONFIG.lanes), 2: pack_rows(bias, CONFIG.lanes, packed=False)}
+
+
 def matmul(x, w, initial):
     """Sequential in k, two roundings."""
     sums = np.broadcast_to(initial, (x.shape[0], w.shape[1])).astype(np.float32)
@@ -33,9 +43,9 @@ def matmul(x, w, initial):
 @pytest.mark.parametrize("rows", [1, 3, 4])
 def test_gemm_bias_relu_pack(rows, stall):
     random = np.random.default_rng(rows)
-    x, w, bias = bf16(random.normal(size=(rows, 64))), bf16(random.normal(size=(64, 64))), random.normal(size=64).astype(np.float32)
+    x, w, bias = operands(random, rows, 64, 64)
     program = library.gemm(CONFIG, rows=rows, k=64, features=64, relu=True, packed_output=True)
-    streams, _ = check(program, CONFIG, {0: pack_rows(w, 8), 1: pack_rows(x, 8), 2: pack_rows(bias, 8, packed=False)}, stall=stall)
+    streams, _ = check(program, CONFIG, gemm_streams(x, w, bias), stall=stall)
     expected = bf16(np.maximum(matmul(x, w, bias), 0))
     np.testing.assert_array_equal(as_float(unpack(streams.vector)).reshape(rows, 64), expected)
 
@@ -43,9 +53,9 @@ def test_gemm_bias_relu_pack(rows, stall):
 @pytest.mark.parametrize("stall", STALLS)
 def test_gemm_narrow_to_fp32(stall):
     random = np.random.default_rng(7)
-    x, w, bias = bf16(random.normal(size=(3, 64))), bf16(random.normal(size=(64, 16))), random.normal(size=16).astype(np.float32)
+    x, w, bias = operands(random, 3, 64, 16)
     program = library.gemm(CONFIG, rows=3, k=64, features=16)
-    streams, _ = check(program, CONFIG, {0: pack_rows(w, 8), 1: pack_rows(x, 8), 2: pack_rows(bias, 8, packed=False)}, stall=stall)
+    streams, _ = check(program, CONFIG, gemm_streams(x, w, bias), stall=stall)
     np.testing.assert_array_equal(as_float(streams.vector).reshape(3, 16), matmul(x, w, bias))
 
 
