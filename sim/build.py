@@ -21,7 +21,7 @@ from pathlib import Path
 from . import toolchain
 from .toolchain import ToolchainError
 
-__all__ = ["VERILATOR_FLAGS", "build", "cached", "digests"]
+__all__ = ["VERILATOR_FLAGS", "build", "cached", "compile_glue", "digests", "link", "model_objects"]
 
 # Two-state, no assertions of Verilator's own making, no $random initial values: what a clocked, fully reset design needs.
 VERILATOR_FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--timescale", "1ns/1ps", "-Wno-fatal", "-Wno-lint",
@@ -132,10 +132,18 @@ def _scratch(home: Path, name: str) -> Iterator[Path]:
 
 def _compile(scratch: Path, verilog: str, top: str, paths: list[Path], generated: dict[str, str], flags: list[str], optimize: str,
              trace: str | None, assertions: bool) -> None:
+    linked = model_objects(scratch, verilog, top, "Vtop", paths, generated, flags, optimize, trace, assertions)
+    link(scratch / "model.so", linked, trace)
+    shutil.rmtree(scratch / "obj")
+
+
+def model_objects(scratch: Path, verilog: str, top: str, prefix: str, paths: list[Path], generated: dict[str, str], flags: list[str],
+                  optimize: str, trace: str | None, assertions: bool) -> list[Path]:
+    """Verilates ``verilog`` into C++ classes called ``prefix`` in scratch/obj and compiles them; returns the object files."""
     (scratch / "design.v").write_text(verilog)
     objects = scratch / "obj"
     macros = _macros(trace)
-    _run([toolchain.verilator(), "--cc", "--top-module", top, "--prefix", "Vtop", "-Mdir", objects, "--output-split", "20000",
+    _run([toolchain.verilator(), "--cc", "--top-module", top, "--prefix", prefix, "-Mdir", objects, "--output-split", "20000",
           *VERILATOR_FLAGS, "--assert" if assertions else "--no-assert", *([f"--trace-{trace}"] if trace else []), *flags,
           *[path for path in paths if path.suffix == ".vlt"],
           *[path for path in paths if path.suffix in (".v", ".sv")], "design.v"], scratch)
@@ -143,7 +151,7 @@ def _compile(scratch: Path, verilog: str, top: str, paths: list[Path], generated
         (objects / name).write_text(text)
     include = toolchain.verilator_root() / "include"
     model = [optimize, *CXX_FLAGS, *macros, "-I", objects, "-I", include, "-I", include / "vltstd"]
-    written = sorted(objects.glob("Vtop*.cpp"))
+    written = sorted(objects.glob(f"{prefix}*.cpp"))
     slow = [path for path in written if "__Slow" in path.name or "__Syms" in path.name]
     jobs = []
     for kind, files, level in (("fast", [path for path in written if path not in slow], []), ("slow", slow, ["-O0"])):
@@ -158,11 +166,28 @@ def _compile(scratch: Path, verilog: str, top: str, paths: list[Path], generated
             target = objects / f"{index}.o"
             _run([toolchain.compiler(), *options, "-c", source, "-o", target], scratch)
             return target
-        linked = list(pool.map(compiled, enumerate(jobs)))
-    linked += _runtime(trace, macros)
+        return list(pool.map(compiled, enumerate(jobs)))
+
+
+def compile_glue(scratch: Path, sources: dict[str, str] | list[Path], include: list[Path], optimize: str, trace: str | None) -> list[Path]:
+    """Compiles C++ that uses Verilated classes; ``include``: where their headers are."""
+    root = toolchain.verilator_root() / "include"
+    folders = [part for folder in (*include, root, root / "vltstd") for part in ("-I", folder)]
+    paths = [Path(source) for source in sources] if isinstance(sources, list) else []
+    for name, text in ({} if isinstance(sources, list) else sources).items():
+        paths.append(scratch / name)
+        paths[-1].write_text(text)
+    linked = [scratch / f"{path.stem}.o" for path in paths]
+    for path, target in zip(paths, linked, strict=True):
+        _run([toolchain.compiler(), optimize, *CXX_FLAGS, *_macros(trace), *folders, "-c", path, "-o", target], scratch)
+    return linked
+
+
+def link(library: Path, objects: list[Path], trace: str | None) -> None:
+    """Links object files and Verilator's runtime into a shared library."""
     libraries = ["-pthread", "-latomic", *(["-llz4", "-lz"] if trace == "fst" else [])]
-    _run([toolchain.compiler(), "-shared", "-Wl,-Bsymbolic", "-o", scratch / "model.so", *linked, *libraries], scratch)
-    shutil.rmtree(objects)
+    _run([toolchain.compiler(), "-shared", "-Wl,-Bsymbolic", "-o", library, *objects, *_runtime(trace, _macros(trace)), *libraries],
+         library.parent)
 
 
 def _macros(trace: str | None) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,12 +43,15 @@ class VerilatedHost:
 
     def __init__(self, component: wiring.Component, name: str, *, sources: Sequence[Path | str] = (), trace: str | None = None,
                  optimize: str = "-O3", flags: Sequence[str] = (), timeout: int = 100_000,
-                 verilog: str | None = None):
+                 verilog: str | None = None, library: Callable[[Ports], Path] | None = None):
         text = to_verilog(component, name) if verilog is None else verilog
         self.ports = Ports(component, text, name)
         self.beat_bytes = next((port.width // 8 for port in self.ports.ports if port.name == "s_axi_wdata"), 0)
-        self.library = build(text, name, sources=[CPP / "host.cpp", *sources], generated={"glue.cpp": glue(self.ports)},
-                             optimize=optimize, flags=flags, trace=trace)
+        if library is None:
+            self.library = build(text, name, sources=[CPP / "host.cpp", *sources], generated={"glue.cpp": glue(self.ports)},
+                                 optimize=optimize, flags=flags, trace=trace)
+        else:
+            self.library = library(self.ports)
         self.lib = _declare(load(self.library))
         self._handle = ctypes.c_void_p(self.lib.host_new())
         self.lib.host_timeout(self._handle, timeout)
