@@ -14,7 +14,7 @@ from amaranth.back import verilog
 from amaranth.hdl import ClockSignal, Instance, ResetInserter, ResetSignal, Value
 from amaranth.lib import wiring
 
-__all__ = ["VerilogPlatform", "instantiate", "to_verilog"]
+__all__ = ["VerilogPlatform", "finish", "instantiate", "to_verilog"]
 
 
 class VerilogPlatform:
@@ -39,6 +39,19 @@ class VerilogPlatform:
             self.modules[name] = verilog.convert(component, name=name, platform=self, emit_src=False)
         return self._names[key]
 
+    def instance(self, component: wiring.Component, reset: Value | None):
+        """The ``Instance`` that stands for ``component``."""
+        name = self.module_name(component)
+        header = re.search(rf"^module {name}\((.*?)\);", self.modules[name], re.MULTILINE | re.DOTALL)[1]
+        header = re.split(r"\s*,\s*", header.strip())     # a long list of ports comes on several lines
+        resets = ResetSignal() if reset is None else ResetSignal() | reset
+        ports = {f"i_{pin}": signal for pin, signal in (("clk", ClockSignal()), ("rst", resets)) if pin in header}
+        for path, member, value in component.signature.flatten(component):
+            direction = "i" if member.flow is wiring.In else "o"
+            ports[f"{direction}_{'__'.join(map(str, path))}"] = Value.cast(value)
+        component._MustUse__silence = True       # its Verilog is used, not the object
+        return Instance(name, **ports)
+
 
 def instantiate(platform, component: wiring.Component, *, reset: Value | None = None):
     """What a parent adds to ``m.submodules`` for ``component``.
@@ -46,18 +59,9 @@ def instantiate(platform, component: wiring.Component, *, reset: Value | None = 
     ``component.identity`` (any value with a ``repr`` that tells everything the module is built from, usually its frozen
     configuration) decides which components share a module. ``reset``: resets it like the clock domain's own reset does.
     """
-    if not isinstance(platform, VerilogPlatform):
-        return component if reset is None else ResetInserter(reset)(component)
-    name = platform.module_name(component)
-    header = re.search(rf"^module {name}\((.*?)\);", platform.modules[name], re.MULTILINE | re.DOTALL)[1]
-    header = re.split(r"\s*,\s*", header.strip())     # a long list of ports comes on several lines
-    resets = ResetSignal() if reset is None else ResetSignal() | reset
-    ports = {f"i_{pin}": signal for pin, signal in (("clk", ClockSignal()), ("rst", resets)) if pin in header}
-    for path, member, value in component.signature.flatten(component):
-        direction = "i" if member.flow is wiring.In else "o"
-        ports[f"{direction}_{'__'.join(map(str, path))}"] = Value.cast(value)
-    component._MustUse__silence = True       # its Verilog is used, not the object
-    return Instance(name, **ports)
+    if isinstance(platform, VerilogPlatform):
+        return platform.instance(component, reset)
+    return component if reset is None else ResetInserter(reset)(component)
 
 
 def to_verilog(component: wiring.Component, name: str | None = None, *, synthesis: bool = False) -> str:
@@ -65,6 +69,11 @@ def to_verilog(component: wiring.Component, name: str | None = None, *, synthesi
     :class:`VerilogPlatform`."""
     platform = VerilogPlatform(synthesis)
     top = verilog.convert(component, name=name or _snake_case(type(component).__name__), platform=platform, emit_src=False)
+    return finish(platform, top)
+
+
+def finish(platform: VerilogPlatform, top: str) -> str:
+    """``top`` and the modules under it as one text that every tool reads alike."""
     # Amaranth's temporaries are called \$1 or \$auto$...: renamed, tools leave them out of traces and GTKWave reads the file.
     text = "\n".join([*platform.modules.values(), top])
     text = re.sub(r"\\\$(\S+)", lambda found: "_" + re.sub(r"\W", "_", found[1]), text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -44,8 +44,7 @@ class Socket(wiring.Component):
         m = Module()
         config = self.config
         tile, tln, host = Tile(config), TLN(config), HostPort(config)
-        tile_reset = Signal()
-        m.submodules.tile = instantiate(platform, tile, reset=tile_reset)
+        m.submodules.tile = instantiate(platform, tile)
         m.submodules.tln = instantiate(platform, tln)
         m.submodules.host = instantiate(platform, host)
         self._channels(m, platform, tln)
@@ -56,7 +55,7 @@ class Socket(wiring.Component):
             connect(m, port, requester)
         connect(m, host.config_write, tile.write)
         m.d.comb += [
-            self.irq.eq(host.irq), tile_reset.eq(host.tile_reset),
+            self.irq.eq(host.irq), tile.reset.eq(host.tile_reset),
             tile.execute.eq(host.execute), host.busy.eq(tile.busy), host.fault.eq(tile.fault),
             tile.quiesce.eq(host.quiesce), host.drained.eq(tile.drained),
             tile.select.eq(host.counter_select), host.counter_value.eq(tile.value),

@@ -24,6 +24,7 @@ class SwitchShell(wiring.Component):
 
     def __init__(self, rdn: RDNConfig):
         self.identity = rdn
+        self.verilog_name = "switch_shell"
         self.node = node = SwitchNode(rdn)
         node._MustUse__silence = True        # of all shells alike, one is elaborated
         self.program_layout = switch_program(rdn)

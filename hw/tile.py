@@ -55,7 +55,7 @@ class Tile(wiring.Component):
 
     Members
     -------
-    ``write`` In(ConfigWrite), the config network; ``execute`` In, pulse per group; ``busy`` Out, bit g: a unit of group g
+    ``reset`` In, resets all units and switches; ``write`` In(ConfigWrite), the config network; ``execute`` In, pulse per group; ``busy`` Out, bit g: a unit of group g
     works (3 cycles after ``execute`` at the latest); ``select`` In and ``value`` Out: counter readout (2 cycles);
     ``memory[i]`` Out(MemoryPort) of AGCU i; ``fault`` Out, the first AGCU's that has one; ``quiesce`` In and ``drained``
     Out: AGCUs issue nothing more, none has a request outstanding.
@@ -68,6 +68,7 @@ class Tile(wiring.Component):
         self.config, self.identity = config, config
         port = MemoryPort(beat_bytes=config.beat_bytes, tag_bits=config.agcu.tag_bits)
         super().__init__({
+            "reset": In(1),
             "write": In(ConfigWrite()),
             "execute": In(config.groups),
             "busy": Out(config.groups),
@@ -86,14 +87,14 @@ class Tile(wiring.Component):
         units = {point: unit_shell(config, *point) for point in config.grid}
         agcus = [agcu_shell(config) for _ in config.agcu_ports]
         for (row, column), switch in switches.items():
-            m.submodules[f"switch_{row}_{column}"] = instantiate(platform, switch)
+            m.submodules[f"switch_{row}_{column}"] = instantiate(platform, switch, reset=self.reset)
             m.d.comb += switch.unit_id.eq(config.switch_id(row, column))
         for (row, column), unit in units.items():
-            m.submodules[f"{unit.core_name}_{row}_{column}"] = instantiate(platform, unit)
+            m.submodules[f"{unit.core_name}_{row}_{column}"] = instantiate(platform, unit, reset=self.reset)
             m.d.comb += unit.unit_id.eq(config.unit_id(row, column))
             self._attach(m, switches[row, column], unit)
         for index, agcu in enumerate(agcus):
-            m.submodules[f"agcu_{index}"] = instantiate(platform, agcu)
+            m.submodules[f"agcu_{index}"] = instantiate(platform, agcu, reset=self.reset)
             m.d.comb += [agcu.unit_id.eq(config.agcu_id(index)), agcu.quiesce.eq(self.quiesce)]
             connect(m, agcu.memory, flipped(self.memory[index]))
         self._mesh(m, switches)

@@ -7,9 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from hw.config import RDUConfig
+from hw.shell import UnitShell
+from hw.socket import Socket
+from hw.switch_shell import SwitchShell
+from hw.tile import Tile
 
 from .dram import device as dram
-from .generate import cached_verilog
+from .generate import cached_text
+from .partition import Partition, build_partition, partition
 from .top import SimulationTop, channel_index
 from .unit_bench import ModelError
 from .verilated import TIER_SHIFT, VerilatedHost
@@ -17,8 +22,12 @@ from .verilated import TIER_SHIFT, VerilatedHost
 __all__ = ["VerilatedBackend"]
 
 
+def _partition(config: RDUConfig, name: str) -> Partition:
+    return partition(SimulationTop(config), name, units=(UnitShell, SwitchShell), containers=(Socket, Tile))
+
+
 class VerilatedBackend(VerilatedHost):
-    """A socket of ``config`` with its memory, as ``sw_driver.backend.Backend``.
+    """A socket of ``config`` with its memory, as ``sw_driver.backend.Backend``, each distinct unit Verilated once.
 
     ``trace``: None, "vcd" or "fst", able to write waveforms (see :meth:`~sim.verilated.VerilatedHost.waves`); a model that is not
     runs at full speed. The first use of a configuration builds the model (minutes), later ones take it from the cache.
@@ -28,8 +37,15 @@ class VerilatedBackend(VerilatedHost):
     def __init__(self, config: RDUConfig, *, trace: str | None = None, optimize: str = "-O3", timeout: int = 100_000):
         self.config = config
         name = f"rdu_{config.name}"
-        super().__init__(SimulationTop(config), name, sources=dram.SOURCES, trace=trace, optimize=optimize, timeout=timeout,
-                         verilog=cached_verilog(lambda: SimulationTop(config), name, config.to_json()))
+        design = Partition.from_json(cached_text(lambda: _partition(config, name).to_json(), f"units-{name}", config.to_json()))
+        top = SimulationTop(config)
+        top._MustUse__silence = top.socket._MustUse__silence = True      # only their ports are looked at here
+        super().__init__(top, name, timeout=timeout, verilog=design.rest, library=lambda ports: build_partition(
+            design, ports, sources=dram.SOURCES, optimize=optimize, trace=trace))
+
+    def check_units(self, on: bool) -> None:
+        """From now on verify in every cycle that no unit has a combinational path from an input to an output (slow)."""
+        self.lib.host_check_units(self.handle, on)
 
     def mem_read(self, tier: int, address: int, length: int) -> np.ndarray:
         """``length`` bytes of device memory, uint8."""

@@ -10,13 +10,12 @@ combinational path from an input to an output, which is checked (:meth:`~sim.dev
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from amaranth.back import verilog
-from amaranth.hdl import ClockSignal, Fragment, Module, ResetSignal, Signal, Value
+from amaranth.hdl import Fragment, Module, ResetSignal, Signal, Value
 from amaranth.lib import wiring
 
 from hw.hierarchy import VerilogPlatform, finish, to_verilog
@@ -55,6 +54,15 @@ class Partition:
     rest: str
     modules: dict[str, str]
     units: tuple[Unit, ...]
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Partition:
+        values = json.loads(text)
+        units = tuple(Unit(unit["name"], unit["module"], tuple(Pin(**pin) for pin in unit["pins"])) for unit in values.pop("units"))
+        return cls(units=units, **values)
 
 
 class _PartitionPlatform(VerilogPlatform):
@@ -186,9 +194,11 @@ public:
 {chr(10).join(f"        {name}.eval();" for name in each)}
 {changed}
     }}
+#if OPENRDU_TRACE
     void traceUnits(TraceFile* file) override {{
 {chr(10).join(f"        {name}.trace(file, 99);" for name in ("rest", *each))}
     }}
+#endif
 }};
 Model* makeModel() {{ return new Design; }}
 '''

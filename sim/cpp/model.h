@@ -44,6 +44,7 @@ public:
     uint8_t& bit(int port) { return *static_cast<uint8_t*>(ports[port].data); }
 
     bool tracing = false;
+    bool checkUnits = false;  // partitioned designs: verify in each cycle that units' outputs are functions of their state alone
 };
 
 // In the generated glue beside the design.
