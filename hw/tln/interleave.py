@@ -1,6 +1,6 @@
 """Where an address lies: which channel of a tier, and which beat of it."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.lib import data
 
 __all__ = ["DEFAULT_INTERLEAVE", "interleave_layout", "locate"]
@@ -23,7 +23,7 @@ def locate(m: Module, beat, setting, channel_bits: int, local_bits: int, name: s
     if channel_bits == 0:
         return Signal(1, name=f"{name}_channel"), beat
     moved = Signal(channel_bits + local_bits, name=f"{name}_moved")
-    below = Signal(8, name=f"{name}_below")          # the address bits under the channel number
+    below = Signal(local_bits, name=f"{name}_below")     # the address bits under the channel number; as wide as what it masks
     channel = Signal(channel_bits, name=f"{name}_channel")
     local = Signal(local_bits, name=f"{name}_local")
     groups = [moved[low:low + channel_bits] for low in range(channel_bits, channel_bits + local_bits, channel_bits)]
@@ -34,6 +34,6 @@ def locate(m: Module, beat, setting, channel_bits: int, local_bits: int, name: s
         moved.eq(beat >> setting.granularity),
         below.eq((1 << setting.granularity) - 1),
         channel.eq(moved[:channel_bits] ^ (folded & setting.hash.replicate(channel_bits))),
-        local.eq((beat[channel_bits:] & ~Cat(below, 0).as_unsigned()) | (beat[:7] & below)),
+        local.eq((beat[channel_bits:] & ~below) | (beat & below)),
     ]
     return channel, local

@@ -66,6 +66,24 @@ def check_answers(collected, answers) -> None:
 
 
 @pytest.mark.parametrize("setting", range(len(SETTINGS)))
+def test_every_address_bit(bench, setting):
+    """Beats far apart, one for each address bit and random ones up to the last, written: each lies where the map says, and no two meet."""
+    rng = np.random.default_rng(setting)
+    bench.start(SETTINGS[setting])
+    bench.unit.collect("requesters[0].response")
+    places, requests = {}, []
+    for tier, size in enumerate((CONFIG.hbm.bytes // BEAT, CONFIG.ddr.bytes // BEAT)):
+        bits = [1 << bit for bit in range((size - 1).bit_length())]
+        for beat in {0, size - 1, *bits, *(size - 1 - bit for bit in bits), *map(int, rng.integers(0, size, 200))}:
+            places[tier, beat] = rng.integers(0, 256, BEAT, dtype=np.uint8)
+            requests.append(request(tier, beat, write=1, data=int.from_bytes(places[tier, beat].tobytes(), "little")))
+    bench.unit.feed("requesters[0].request", requests)
+    bench.unit.run(10_000, until={"requesters[0].response": len(requests)})
+    for (tier, beat), content in places.items():
+        assert (bench.beats(("hbm", "ddr")[tier], beat, 1)[0] == content).all(), (tier, hex(beat))
+
+
+@pytest.mark.parametrize("setting", range(len(SETTINGS)))
 @pytest.mark.parametrize("seed", range(3))
 def test_random_traffic(bench, setting, seed):
     """All requesters at once, random stalls and order: nothing lost, duplicated or misplaced."""
