@@ -67,7 +67,7 @@ def check_answers(collected, answers) -> None:
 
 @pytest.mark.parametrize("setting", range(len(SETTINGS)))
 def test_every_address_bit(bench, setting):
-    """Beats far apart, one for each address bit and random ones up to the last, written: each lies where the map says, and no two meet."""
+    """Beats far apart, one for each address bit and random ones up to the last: each lies where the map says, no two meet."""
     rng = np.random.default_rng(setting)
     bench.start(SETTINGS[setting])
     bench.unit.collect("requesters[0].response")
