@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -76,19 +77,21 @@ class Collected:
         return self._array("bench_labels", np.uint32)
 
 
-_loaded: dict[Path, int] = {}
+_loaded: set[Path] = set()
+_copies = itertools.count(1)
 
 
 def load(library: Path) -> ctypes.CDLL:
     """The library with global variables of its own (device models keep their storage in some), however often it is loaded."""
-    times = _loaded[library] = _loaded.get(library, 0) + 1
-    if times == 1:
+    if library not in _loaded:
+        _loaded.add(library)
         return ctypes.CDLL(str(library))
     copy = os.memfd_create(library.parent.name)
     try:
         with library.open("rb") as source:
             os.sendfile(copy, source.fileno(), 0, library.stat().st_size)
-        return ctypes.CDLL(f"/proc/self/{'./' * times}fd/{copy}")       # the loader takes equal names for equal files
+        # The loader takes equal names for equal files, and descriptors are used again: no two copies may have the same name.
+        return ctypes.CDLL(f"/proc/self/{'./' * next(_copies)}fd/{copy}")
     finally:
         os.close(copy)
 

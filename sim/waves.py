@@ -113,7 +113,8 @@ def draw(waves: Waves, names: Sequence[str], file: Path | str) -> None:
                 text = f"{values[begin]:x}"
                 if (index - begin) * 90 / len(cycles) > 1.2 * min(len(text), 8):
                     label = text if len(text) <= 8 else text[:7] + "…"
-                    axes.text((cycles[begin] + cycles[index - 1] + 1) / 2, base + 0.3, label, ha="center", va="center", fontsize=6)
+                    middle = (cycles[begin] + cycles[index - 1] + 1) / 2
+                    axes.text(middle, base + 0.3, label, ha="center", va="center", fontsize=6)
                 begin = index
     axes.set(xlim=(waves.start, waves.end), ylim=(-len(names) + 0.5, 1), xlabel="clock cycle", yticks=[])
     for side in ("left", "right", "top"):
@@ -135,7 +136,8 @@ def write_view(waves: Waves, dump: Path | str, names: Sequence[str], file: Path 
     else:
         lines = [f'[dumpfile] "{Path(dump).resolve()}"', f"[timestart] {STATES_PER_CYCLE * waves.start}"]
         for group, members in groups.items():
-            lines += [f"-{group}", *[name if waves.width(name) == 1 else f"{name}[{waves.width(name) - 1}:0]" for name in members]]
+            ranges = {name: "" if waves.width(name) == 1 else f"[{waves.width(name) - 1}:0]" for name in members}
+            lines += [f"-{group}", *[name + bits for name, bits in ranges.items()]]
     Path(file).write_text("\n".join(lines) + "\n")
 
 

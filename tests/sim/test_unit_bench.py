@@ -145,3 +145,10 @@ def test_closed_bench_says_so():
     bench.close()
     with pytest.raises(ValueError, match="closed"):
         len(out)
+
+
+def test_benches_open_at_once_share_nothing():
+    benches = [kind() for _ in range(3) for kind in (lambda: UnitBench(Forwarder()), lambda: UnitBench(CreditBuffer()))]
+    assert len({bench.lib._handle for bench in benches}) == 6
+    for bench in benches:
+        bench.close()
