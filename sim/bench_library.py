@@ -91,7 +91,8 @@ def load(library: Path) -> ctypes.CDLL:
         with library.open("rb") as source:
             os.sendfile(copy, source.fileno(), 0, library.stat().st_size)
         # The loader takes equal names for equal files, and descriptors are used again: no two copies may have the same name.
-        return ctypes.CDLL(f"/proc/self/{'./' * next(_copies)}fd/{copy}")
+        spelling = "".join("./" if bit == "0" else ".//" for bit in f"{next(_copies):b}")
+        return ctypes.CDLL(f"/proc/self/{spelling}fd/{copy}")
     finally:
         os.close(copy)
 

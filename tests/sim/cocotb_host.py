@@ -33,9 +33,9 @@ async def bus_error_is_raised(dut):
 @cocotb.test()
 async def waiting_is_fast(dut):
     host = await CocotbHost.start(dut)
-    begin = time.perf_counter()
+    begin = time.process_time()
     await bridge(lambda host: host.run_until_interrupt(200_000))(host)
-    speed = 200_000 / (time.perf_counter() - begin)
+    speed = 200_000 / (time.process_time() - begin)
     Path(os.environ["SPEED"]).write_text(str(speed))
 
 

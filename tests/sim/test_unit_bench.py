@@ -136,7 +136,7 @@ def test_link_monitor_bites(fault, message):
 def test_speed_is_measured(buffer):
     buffer.reset()
     assert 1 < buffer.nanoseconds_per_cycle(2_000) < 100_000
-    assert buffer.cycles_per_second > 10_000
+    assert buffer.cycles_per_second > 1_000
 
 
 def test_closed_bench_says_so():
