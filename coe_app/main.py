@@ -20,7 +20,7 @@ __all__ = ["run"]
 def run(config: RDUConfig, *, console: Console, json_file: Path | None, waves: str | None, requests: int | None, batch: int,
         resident: int, weights: Path | None, picture: Path, verbose: bool) -> dict:
     """Serves the held-out pictures and reports; returns the figures. Errors are those of the parts, each one line."""
-    from sim.verilated import open_backend       # the driver and the application know no simulator until they run
+    from sim.device import open_backend          # the driver and the application know no simulator until they run
 
     router, experts = load_networks(weights or DATA / "weights.npz")
     held_out = load_held_out()

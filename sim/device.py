@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from .top import SimulationTop, channel_index
 from .unit_bench import ModelError
 from .verilated import TIER_SHIFT, VerilatedHost
 
-__all__ = ["VerilatedBackend"]
+__all__ = ["VerilatedBackend", "open_backend", "parse_window"]
 
 
 def _partition(config: RDUConfig, name: str) -> Partition:
@@ -77,3 +78,28 @@ class VerilatedBackend(VerilatedHost):
     def waves_window(self, file: Path | str, cycles: int) -> None:
         """Writes the next ``cycles`` cycles to ``file``."""
         self.waves(file, self.cycles, self.cycles + cycles)
+
+
+def open_backend(config: RDUConfig, waves: str | None = None) -> VerilatedBackend:
+    """A backend for ``config``; ``waves``, "FILE[:FROM-TO]", also writes a waveform (.vcd or .fst) of all cycles or of a window.
+
+    Raises ``ValueError`` naming what is wrong with ``waves``.
+    """
+    if waves is None:
+        return VerilatedBackend(config)
+    file, window = parse_window(waves)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    backend = VerilatedBackend(config, trace=file.suffix[1:])
+    backend.waves(file, *window)
+    return backend
+
+
+def parse_window(text: str) -> tuple[Path, tuple[int, int]]:
+    """The file and the cycles [from, to) of "FILE[:FROM-TO]"."""
+    found = re.fullmatch(r"(.+?\.(?:vcd|fst))(?::(\d+)-(\d+))?", text)
+    if not found:
+        raise ValueError(f"waves={text!r} must be FILE.vcd or FILE.fst, optionally with a window of cycles, as run.fst:1000-2000")
+    first, last = int(found[2] or 0), int(found[3] or 2**62)
+    if first >= last:
+        raise ValueError(f"waves={text!r}: the window {first}-{last} is empty")
+    return Path(found[1]), (first, last)
