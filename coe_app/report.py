@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sw_driver.expert_cache import ExpertCache
+from sw_driver.files import write_whole
 
 from .network import HeldOut, Network
 from .serve import PHASES, Request
@@ -51,18 +52,15 @@ def summary(requests: list[Request], cache: ExpertCache, *, preset: str, referen
 
 def write_json(path: Path, values: dict) -> None:
     """Writes ``values``; a file that exists is replaced only by a complete one."""
-    partial = path.with_name(path.name + ".partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial.write_text(json.dumps(values, indent=1) + "\n")
-    os.replace(partial, path)
+    write_whole(path, json.dumps(values, indent=1) + "\n")
 
 
 def print_summary(console: Console, values: dict) -> None:
     """Accuracy, cache, cycles by phase and the busiest units."""
     requests = values["requests"]
     exact = "every logit equals the numpy model" if values["bit_exact"] else "[red]NOT equal to the numpy model[/red]"
-    console.print(f"{len(requests)} requests: accuracy [bold]{values['accuracy']:.1%}[/bold] (numpy model {values['reference_accuracy']:.1%}), "
-                  f"router {values['router_accuracy']:.1%}; {exact}")
+    console.print(f"{len(requests)} requests: accuracy [bold]{values['accuracy']:.1%}[/bold] "
+                  f"(numpy model {values['reference_accuracy']:.1%}), router {values['router_accuracy']:.1%}; {exact}")
     misses = [request for request in requests if not request["hit"]]
     console.print(f"expert cache: hit rate {values['hit_rate']:.1%}, {len(misses)} switches DDR -> HBM")
     table = Table("phase", "cycles", "per request", "of which in kernels", title="cycles by phase")
@@ -102,8 +100,9 @@ def draw_timeline(path: Path, values: dict, count: int = 40) -> None:
     for phase in PHASES:
         totals.bar(phase, values["cycles_by_phase"][phase], color=COLOURS[phase], label=phase)
         totals.bar(phase, values["kernel_cycles_by_phase"][phase], color="none", edgecolor="black", hatch="//")
-    totals.set(ylabel="cycles", title=f"all {len(values['requests'])} requests (hatched: inside kernels)")
+    totals.set(ylabel="cycles", title="cycles by phase (hatched: in kernels)")
     totals.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=110, format="png")
     pyplot.close(figure)
+    write_whole(path, drawn.getvalue())

@@ -27,7 +27,9 @@ __all__ = ["VERILATOR_FLAGS", "build", "cached", "compile_glue", "digests", "lin
 VERILATOR_FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--timescale", "1ns/1ps", "-Wno-fatal", "-Wno-lint",
                    "-Wno-style", "-Wno-WIDTH", "-Wno-MULTIDRIVEN")
 # Several libraries live in one Python process, each with symbols of the same names: none may see another's.
-CXX_FLAGS = ("-std=gnu++17", "-fPIC", "-march=native", "-fno-semantic-interposition", "-fno-gnu-unique", "-w")
+CXX_FLAGS = ("-std=gnu++17", "-fPIC", "-march=native", "-fno-semantic-interposition", "-w")
+if "clang" not in toolchain.compiler_name():
+    CXX_FLAGS += ("-fno-gnu-unique",)      # clang makes no unique symbols
 RUNTIME = ("verilated.cpp", "verilated_dpi.cpp", "verilated_threads.cpp")
 TRACE_RUNTIME = {None: (), "vcd": ("verilated_vcd_c.cpp",), "fst": ("verilated_fst_c.cpp",)}
 CHUNK_BYTES = 1_500_000                  # of generated C++ per compiler run

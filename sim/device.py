@@ -35,7 +35,7 @@ class VerilatedBackend(VerilatedHost):
     Memory is accessed through the device's own AXI window; :meth:`storage` shows a channel's bytes as they lie in the DRAM.
     """
 
-    def __init__(self, config: RDUConfig, *, trace: str | None = None, optimize: str = "-O3", timeout: int = 100_000):
+    def __init__(self, config: RDUConfig, *, trace: str | None = None, optimize: str = "-O2", timeout: int = 100_000):
         self.config = config
         name = f"rdu_{config.name}"
         design = Partition.from_json(cached_text(lambda: _partition(config, name).to_json(), f"units-{name}", config.to_json()))

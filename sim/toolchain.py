@@ -64,9 +64,14 @@ def verilator_version() -> str:
 
 
 @functools.cache
+def compiler_name() -> str:
+    """What ``CXX`` says, else g++."""
+    return os.environ.get("CXX", "g++")
+
+
 def compiler() -> str:
-    """The C++ compiler: ``CXX`` if set, else g++."""
-    chosen = os.environ.get("CXX", "g++")
+    """The C++ compiler, :func:`compiler_name`. Raises :class:`ToolchainError` if it is not there."""
+    chosen = compiler_name()
     if shutil.which(chosen) is None:
         raise ToolchainError(f"{chosen} not found, needed: {HOW_TO_GET['g++']}")
     return chosen
