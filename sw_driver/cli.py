@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from subprocess import SubprocessError
 from typing import Annotated
 
 import typer
@@ -14,11 +15,15 @@ from rich.table import Table
 
 from hw.config import PRESETS, ConfigError, RDUConfig, preset
 
+from .files import write_whole
+
 __all__ = ["app", "main"]
 
 app = typer.Typer(help="OpenRDU: generate, simulate and measure a reconfigurable dataflow unit.", no_args_is_help=True,
                   add_completion=False, pretty_exceptions_enable=False)
 console = Console()
+
+INTERRUPTED = 130
 
 Preset = Annotated[str, typer.Option("--preset", help=f"Size of the device: {', '.join(PRESETS)}.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the results to this file, machine-readable.")]
@@ -28,18 +33,17 @@ Waves = Annotated[str | None, typer.Option("--waves", metavar="FILE[:FROM-TO]",
 
 def _save(path: Path | None, values: dict) -> None:
     if path is not None:
-        from coe_app.report import write_json
-        write_json(path, values)
+        write_whole(path, json.dumps(values, indent=1) + "\n")
 
 
 @app.command()
 def info(preset_name: Preset = "small", json_file: Json = None) -> None:
     """Show the sizes of a preset."""
     config = preset(preset_name)
+    pcus = sum(config.is_pcu(*point) for point in config.grid)
+    pmus = len(config.grid) - pcus
     values = json.loads(config.to_json()) | {
-        "pcus": sum(config.is_pcu(*point) for point in config.grid), "pmus": sum(not config.is_pcu(*point) for point in config.grid),
-        "macs_per_cycle": sum(config.is_pcu(*point) for point in config.grid) * config.pcu.macs_per_cycle,
-        "sram_bytes": sum(not config.is_pcu(*point) for point in config.grid) * config.pmu.words * 4,
+        "pcus": pcus, "pmus": pmus, "macs_per_cycle": pcus * config.pcu.macs_per_cycle, "sram_bytes": pmus * config.pmu.words * 4,
         "agcus": len(config.agcu_ports), "hbm_bytes": config.hbm.bytes, "ddr_bytes": config.ddr.bytes,
         "config_hash": f"{config.digest:#010x}",
     }
@@ -54,23 +58,23 @@ def info(preset_name: Preset = "small", json_file: Json = None) -> None:
 
 @app.command()
 def verilog(preset_name: Preset = "small", json_file: Json = None,
-            output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; default: standard output.")] = None) -> None:
+            output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; default: standard output.")] = None
+            ) -> None:
     """Generate the synthesizable Verilog of a socket, each distinct module once."""
     from hw.hierarchy import to_verilog
     from hw.socket import Socket
 
     config = preset(preset_name)
     if len(config.grid) > MOST_UNITS_IN_A_TILE:
-        raise ConfigError(f"preset {config.name} has a grid of {config.rows}x{config.columns}: tiles of up to {MOST_UNITS_IN_A_TILE} units "
-                          "are generated as a whole; use it for single units and the performance model")
+        raise ConfigError(f"preset {config.name} has a grid of {config.rows}x{config.columns}: tiles of up to "
+                          f"{MOST_UNITS_IN_A_TILE} units are generated as a whole; use it for single units and "
+                          "the performance model")
     with console.status(f"generating Verilog of {config.name}") if output else _quiet():
         text = to_verilog(Socket(config), "rdu_socket", synthesis=True)
     if output is None:
         sys.stdout.write(text)
     else:
-        partial = output.with_name(output.name + ".partial")
-        partial.write_text(text)
-        os.replace(partial, output)
+        write_whole(output, text)
         console.print(f"{output}: {text.count(chr(10)):,} lines, {text.count('endmodule')} modules")
     _save(json_file, {"preset": config.name, "lines": text.count("\n"), "modules": text.count("endmodule")})
 
@@ -97,8 +101,11 @@ def coe(preset_name: Preset = "small", json_file: Json = None, waves: Waves = No
     """Run the digits Composition of Experts on the simulated RTL."""
     from coe_app.main import run
 
-    run(preset(preset_name), console=console, json_file=json_file, waves=waves, requests=requests, batch=batch, resident=resident,
-        weights=weights, picture=picture, verbose=verbose)
+    values = run(preset(preset_name), console=console, json_file=json_file, waves=waves, requests=requests, batch=batch,
+                 resident=resident, weights=weights, picture=picture, verbose=verbose)
+    if not values["bit_exact"]:
+        wrong = sum(not request["bit_exact"] for request in values["requests"])
+        raise RuntimeError(f"{wrong} of {len(values['requests'])} requests differ from the numpy model")
 
 
 @app.command()
@@ -123,7 +130,8 @@ def bench(name: Annotated[str, typer.Argument(help="Which measurement; 'all' for
 
 @app.command()
 def waves(file: Annotated[Path, typer.Argument(help="A waveform file, .vcd or .fst.")],
-          signals: Annotated[list[str] | None, typer.Argument(help="Parts of signal names; default: the most telling ones.")] = None,
+          signals: Annotated[list[str] | None,
+                             typer.Argument(help="Parts of signal names; default: the most telling ones.")] = None,
           window: Annotated[str | None, typer.Option(help="Cycles to show, FROM-TO.")] = None,
           picture: Annotated[Path | None, typer.Option(help="Draw to this PNG instead of printing text.")] = None) -> None:
     """List, print or draw signals of a waveform file."""
@@ -133,17 +141,25 @@ def waves(file: Annotated[Path, typer.Argument(help="A waveform file, .vcd or .f
 
 
 def main() -> None:
-    """Entry point: every expected error becomes one line and exit code 1 (Ctrl-C: 130)."""
-    errors: tuple[type[BaseException], ...] = (ValueError, OSError, RuntimeError, MemoryError, KeyError)
+    """Entry point: every expected error becomes one line and exit code 1 (Ctrl-C: 130).
+
+    RDU_TRACEBACK in the environment shows where an error came from.
+    """
     try:
         app()
+    except SystemExit as end:                    # typer ends so, also after Ctrl-C
+        if end.code == INTERRUPTED:
+            print("rdu: interrupted", file=sys.stderr)
+        raise
     except KeyboardInterrupt:
-        Console(stderr=True).print("rdu: interrupted")
-        sys.exit(130)
-    except errors as error:
+        print("rdu: interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    # A model of the simulator that stops itself (a failed check) raises an AssertionError.
+    except (ValueError, OSError, RuntimeError, MemoryError, LookupError, AssertionError, SubprocessError) as error:
         if os.environ.get("RDU_TRACEBACK"):
             raise
-        Console(stderr=True, soft_wrap=True).print(f"rdu: {error}", markup=False, highlight=False)
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error        # str(KeyError) is in quotes
+        print("rdu:", "; ".join(str(text).splitlines()) or type(error).__name__, file=sys.stderr)
         sys.exit(1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ import numpy as np
 from hw.agcu.program import Segment, Tier
 from hw.common.packet import FaultCause
 from hw.common.program import field_position
-from hw.host.registers import ID_VALUE, register
+from hw.host.registers import ID_VALUE, LauncherError, register
 from hw.programs import unit_program_of
 
 from .backend import Backend
@@ -60,13 +61,20 @@ class Device:
     def __init__(self, backend: Backend):
         self.backend, self.config = backend, backend.config
         self._lock = threading.RLock()
-        self.memory = {HBM: TierAllocator("HBM", HBM, self.config.hbm.bytes), DDR: TierAllocator("DDR", DDR, self.config.ddr.bytes)}
-        self._images: dict[int, tuple[Kernel, Buffer]] = {}
+        self.memory = {HBM: TierAllocator("HBM", HBM, self.config.hbm.bytes),
+                       DDR: TierAllocator("DDR", DDR, self.config.ddr.bytes)}
+        self._images: dict[int, tuple[Kernel, Buffer]] = {}      # by id(kernel); the kernel kept here keeps its id its own
         self._held: dict[int, dict[int, int]] = {}       # program words that the device holds: unit -> {word: value}
         self._loaded: dict[int, Kernel] = {}             # by group
+        self._enabled: dict[int, set[int]] = {}          # by group: units that a load, finished or not, has given a program
+        self._running: set[int] = set()                  # groups started and not yet waited for
         self._names = {number: name for name, number in unit_names(self.config).items()}
-        self._check_identity()
-        self._write_segments()
+        try:
+            self._check_identity()
+            self._write_segments()
+        except BaseException:
+            backend.close()
+            raise
 
     def __enter__(self) -> Device:
         return self
@@ -105,23 +113,23 @@ class Device:
     def allocate(self, tier: int, size: int) -> Buffer:
         """A new buffer of ``size`` bytes in HBM (0) or DDR (1)."""
         with self._lock:
-            return self.memory[tier].allocate(size)
+            return self._tier(tier).allocate(size)
 
     def free(self, buffer: Buffer) -> None:
         """Gives a buffer back."""
         with self._lock:
-            self.memory[buffer.tier].free(buffer)
+            self._tier(buffer.tier).free(buffer)
 
     def write(self, buffer: Buffer, values: np.ndarray, offset: int = 0) -> None:
         """Copies an array's bytes into a buffer, row-major."""
-        raw = np.ascontiguousarray(values).view(np.uint8).reshape(-1)
+        raw = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
         self._inside(buffer, offset, raw.size)
         with self._lock:
             self.backend.mem_write(buffer.tier, buffer.address + offset, raw)
 
     def read(self, buffer: Buffer, dtype, shape: tuple[int, ...], offset: int = 0) -> np.ndarray:
         """An array from a buffer, row-major."""
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        size = math.prod(shape) * np.dtype(dtype).itemsize
         self._inside(buffer, offset, size)
         with self._lock:
             return np.array(self.backend.mem_read(buffer.tier, buffer.address + offset, size)).view(dtype).reshape(shape)
@@ -132,34 +140,49 @@ class Device:
         self.write(buffer, values)
         return buffer
 
-    @staticmethod
-    def _inside(buffer: Buffer, offset: int, size: int) -> None:
+    def _tier(self, tier: int) -> TierAllocator:
+        if tier not in self.memory:
+            raise DeviceError(f"memory tier {tier} does not exist; tiers are {HBM} (HBM) and {DDR} (DDR)")
+        return self.memory[tier]
+
+    def _inside(self, buffer: Buffer, offset: int, size: int) -> None:
+        self._tier(buffer.tier).check(buffer)
         if offset < 0 or offset + size > buffer.size:
-            raise DeviceError(f"bytes {offset}..{offset + size} lie outside the buffer of {buffer.size} bytes at {buffer.address:#x}")
+            raise DeviceError(f"bytes {offset} to {offset + size} lie outside the buffer of {buffer.size} bytes "
+                              f"at {buffer.address:#x}")
 
     # Kernels --------------------------------------------------------------------------------------------------------------
     def load(self, kernel: Kernel, max_cycles: int = 1_000_000) -> bool:
         """Program Load, unless the kernel is loaded in its group already (then False).
 
-        Units of the group's previous kernel that this one does not use are switched off by the same load.
+        Units of the group's previous kernel that this one does not use are switched off before; a kernel of another group
+        that loses a unit to this one counts as not loaded.
         """
         with self._lock:
-            if self._loaded.get(kernel.group) is kernel:
+            group = kernel.group
+            if self._loaded.get(group) is kernel:
                 return False
             kernel.check(self.config)
-            previous = self._loaded.pop(kernel.group, None)
-            stale = set(previous.programs) - set(kernel.programs) if previous else set()
-            switched_off = {unit: {0: 0} for unit in stale if unit >= self.config.unit_id(0, 0)}
-            if switched_off:
-                self._play(encode_image(switched_off), max_cycles)
-            _, buffer = self._images.setdefault(id(kernel), (kernel, None))
-            if buffer is None:
-                buffer = self.upload(HBM, kernel.image())
-                self._images[id(kernel)] = (kernel, buffer)
-            self._play_from(buffer, max_cycles)
-            for unit, words in {**switched_off, **kernel.programs}.items():
+            self._must_be_idle(group, kernel)
+            if id(kernel) not in self._images:
+                self._images[id(kernel)] = (kernel, self.upload(HBM, kernel.image()))
+            units = {unit for unit in kernel.programs if unit >= self.config.unit_id(0, 0)}        # switches have no group
+            robbed = [other for other, theirs in self._enabled.items() if other != group and theirs & units]
+            for other in robbed:
+                self._must_be_idle(other, kernel)
+            for other in robbed:
+                self._loaded.pop(other, None)
+                self._enabled[other] -= units
+            self._loaded.pop(group, None)
+            before = self._enabled.get(group, set())
+            self._enabled[group] = before | units        # a load that fails half way leaves these to be switched off
+            if stale := {unit: {0: 0} for unit in before - units}:
+                self._play(encode_image(stale), group, max_cycles)
+            self._play_from(self._images[id(kernel)][1], group, max_cycles)
+            for unit, words in {**stale, **kernel.programs}.items():
                 self._held.setdefault(unit, {}).update(words)
-            self._loaded[kernel.group] = kernel
+            self._enabled[group] = units
+            self._loaded[group] = kernel
             return True
 
     def set_arguments(self, kernel: Kernel, **values: int) -> int:
@@ -167,6 +190,7 @@ class Device:
         with self._lock:
             if self._loaded.get(kernel.group) is not kernel:
                 raise DeviceError(f"kernel {kernel.name!r} is not loaded: its arguments cannot be set")
+            self._must_be_idle(kernel.group, kernel)     # the launcher replaces words at once
             words = kernel.argument_words(self._held, **values)
             for unit, word, value in words:
                 self.write_register("ARGUMENT_SELECT", unit=unit, word=word)
@@ -179,8 +203,10 @@ class Device:
         with self._lock:
             if self._loaded.get(kernel.group) is not kernel:
                 raise DeviceError(f"kernel {kernel.name!r} is not loaded")
+            self._must_be_idle(kernel.group, kernel)
             self.write_register("IRQ_STATUS", group_done=1 << kernel.group)
             self.write_register("EXECUTE", groups=1 << kernel.group)
+            self._running.add(kernel.group)
 
     def wait(self, kernel: Kernel, max_cycles: int = 10_000_000) -> int:
         """Waits for the kernel; returns its cycles from Execute to finished.
@@ -189,6 +215,7 @@ class Device:
         """
         with self._lock:
             self._wait_for("group_done", 1 << kernel.group, max_cycles, f"kernel {kernel.name!r}")
+            self._running.discard(kernel.group)
             return self.read_register("KERNEL_CYCLES", kernel.group)
 
     def launch(self, kernel: Kernel, *, max_cycles: int = 10_000_000, **arguments: int) -> Launched:
@@ -202,11 +229,12 @@ class Device:
     def reset(self) -> None:
         """Drains and resets the tile after a fault or a timeout. Memory and buffers stay, every kernel must be loaded again."""
         with self._lock:
+            for state in (self._loaded, self._held, self._enabled, self._running):
+                state.clear()
             self.write_register("IRQ_STATUS", 0xFFFF_FFFF)
             self.write_register("TILE_RESET", 1)
-            self._loaded.clear()
-            self._held.clear()
             self._wait_for("reset_done", 1, 100_000, "tile reset")
+            self.write_register("IRQ_STATUS", 0xFFFF_FFFF)       # a fault or an end that came while the tile drained
             self._write_segments()
 
     # Observation ----------------------------------------------------------------------------------------------------------
@@ -242,37 +270,47 @@ class Device:
         table, _ = field_position(unit_program_of(self.config, "agcu"), "core.segments")
         for index in range(len(self.config.agcu_ports)):
             for tier, segment in segments.items():
-                self.write_register("ARGUMENT_SELECT", unit=self.config.agcu_id(index), word=table // 32 + 2 * SEGMENT_OF_TIER[tier])
+                self.write_register("ARGUMENT_SELECT", unit=self.config.agcu_id(index),
+                                    word=table // 32 + 2 * SEGMENT_OF_TIER[tier])
                 for word in segment.words():         # the register's word index advances by itself
                     self.write_register("ARGUMENT", word)
 
-    def _play(self, image: np.ndarray, max_cycles: int) -> None:
-        buffer = self.upload(HBM, image)
-        self._play_from(buffer, max_cycles)
-        self.free(buffer)
+    def _must_be_idle(self, group: int, kernel: Kernel) -> None:
+        if group in self._running:
+            raise DeviceError(f"kernel {kernel.name!r}: group {group} still runs a kernel: wait for it first")
 
-    def _play_from(self, image: Buffer, max_cycles: int) -> None:
+    def _play(self, image: np.ndarray, group: int, max_cycles: int) -> None:
+        buffer = self.upload(HBM, image)
+        try:
+            self._play_from(buffer, group, max_cycles)
+        finally:
+            self.free(buffer)
+
+    def _play_from(self, image: Buffer, group: int, max_cycles: int) -> None:
         self.write_register("IRQ_STATUS", load_done=1)
         self.write_register("IMAGE_LO", image.address & 0xFFFF_FFFF)
         self.write_register("IMAGE_HI", address=image.address >> 32, tier=image.tier)
         self.write_register("IMAGE_WORDS", words=image.size // 4)
-        self.write_register("LOAD", 0)
+        self.write_register("LOAD", after=1 << group)
         self._wait_for("load_done", 1, max_cycles, "program load")
 
     def _wait_for(self, event: str, mask: int, max_cycles: int, what: str) -> None:
-        self.write_register("IRQ_ENABLE", **{"fault": 1, "error": 1, event: mask})
+        stops = {} if event == "reset_done" else {"fault": 1, "error": 1}        # a reset is the way out of both
+        self.write_register("IRQ_ENABLE", **stops, **{event: mask})
         end = self.backend.cycles + max_cycles
         while True:
             status = self.read_fields("IRQ_STATUS")
-            if status["fault"] and event != "reset_done":
+            if status["fault"] and stops:
                 raise self._fault()
-            if status["error"] and event != "reset_done":
+            if status["error"] and stops:
                 error = self.read_fields("ERROR")
-                raise DeviceError(f"{what}: the launcher halted with error {error['code']} at word {error['position']}; reset the device")
+                raise DeviceError(f"{what}: the launcher halted with error {LauncherError(error['code']).name} "
+                                  f"at word {error['position']}; reset the device")
             if status[event] & mask == mask:
                 return
             if self.backend.cycles >= end:
-                raise DeviceTimeout(f"{what} has not finished in {max_cycles} cycles; busy: {', '.join(self.busy_units()) or 'no unit'}")
+                raise DeviceTimeout(f"{what} has not finished in {max_cycles} cycles; "
+                                    f"busy: {', '.join(self.busy_units()) or 'no unit'}")
             self.backend.run_until_interrupt(end - self.backend.cycles)
 
     def _fault(self) -> DeviceFault:

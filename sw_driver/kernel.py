@@ -13,6 +13,8 @@ import numpy as np
 
 from hw.config import RDUConfig
 
+from .files import write_whole
+
 __all__ = ["Argument", "Kernel", "KernelError", "encode_image"]
 
 MAGIC = b"RDU\x01"
@@ -35,10 +37,17 @@ class Argument:
 
 
 def encode_image(programs: dict[int, dict[int, int]]) -> np.ndarray:
-    """The words of a Program Load: records {unit:14, word:10, count:8} with ``count`` data words, ended by a zero count."""
+    """The words of a Program Load: records {unit:14, word:10, count:8} with ``count`` data words, ended by a zero count.
+
+    Raises :class:`KernelError` for a unit, word or value that a record cannot hold.
+    """
     words: list[int] = []
     for unit in sorted(programs):
         pending = sorted(programs[unit].items())
+        for word, value in pending:
+            for name, number, bits in (("unit", unit, 14), ("word", word, 10), ("value", value, 32)):
+                if not 0 <= number < 1 << bits:
+                    raise KernelError(f"unit {unit}, word {word}: {name}={number} does not fit in {bits} bits")
         while pending:
             first = pending[0][0]
             run = [value for offset, (word, value) in enumerate(pending[:LONGEST_RECORD]) if word == first + offset]
@@ -93,13 +102,11 @@ class Kernel:
     def save(self, path: str | os.PathLike) -> None:
         """Writes the ``.rdu`` file; an existing file is replaced only when the new one is complete."""
         about = {"name": self.name, "config_digest": self.config_digest, "group": self.group, "symbols": self.symbols,
-                 "arguments": {name: [[a.unit, a.word, a.bit, a.width] for a in places] for name, places in self.arguments.items()}}
+                 "arguments": {name: [[place.unit, place.word, place.bit, place.width] for place in places]
+                               for name, places in self.arguments.items()}}
         text = json.dumps(about, sort_keys=True).encode()
         body = struct.pack("<I", len(text)) + text + self.image().tobytes()
-        path = Path(path)
-        partial = path.with_name(path.name + ".partial")
-        partial.write_bytes(_HEADER.pack(MAGIC, len(body), hashlib.sha256(body).digest()) + body)
-        partial.replace(path)
+        write_whole(path, _HEADER.pack(MAGIC, len(body), hashlib.sha256(body).digest()) + body)
 
     @classmethod
     def load(cls, path: str | os.PathLike, config: RDUConfig | None = None) -> Kernel:
@@ -110,7 +117,8 @@ class Kernel:
         magic, length, digest = _HEADER.unpack_from(blob)
         body = blob[_HEADER.size:]
         if magic != MAGIC:
-            raise KernelError(f"{path} has format version {magic[3]}; this driver reads version {MAGIC[3]}: build the kernel again")
+            raise KernelError(f"{path} has format version {magic[3]}; this driver reads version {MAGIC[3]}: "
+                              "build the kernel again")
         if len(body) != length or hashlib.sha256(body).digest() != digest:
             raise KernelError(f"{path} is damaged (length or SHA-256 differ from its header): build the kernel again")
         size, = struct.unpack_from("<I", body)

@@ -46,13 +46,17 @@ class TierAllocator:
                 self._used.add(buffer)
                 return buffer
         largest = max((room for _, room in self._free), default=0)
-        raise DeviceMemoryError(f"{self.name}: {size} bytes asked, {self.free_bytes} of {self.capacity} free (largest piece {largest}): "
-                                f"free buffers or keep the data in another tier")
+        raise DeviceMemoryError(f"{self.name}: {size} bytes asked, {self.free_bytes} of {self.capacity} free "
+                                f"(largest piece {largest}): free buffers or keep the data in another tier")
+
+    def check(self, buffer: Buffer) -> None:
+        """Raises :class:`DeviceMemoryError` if ``buffer`` is not in use."""
+        if buffer not in self._used:
+            raise DeviceMemoryError(f"{self.name}: buffer at {buffer.address:#x} is not in use (freed before?)")
 
     def free(self, buffer: Buffer) -> None:
         """Gives ``buffer`` back. Raises :class:`DeviceMemoryError` if it is not in use."""
-        if buffer not in self._used:
-            raise DeviceMemoryError(f"{self.name}: buffer at {buffer.address:#x} is not in use (freed twice?)")
+        self.check(buffer)
         self._used.remove(buffer)
         pieces = sorted([*self._free, (buffer.address, -(-buffer.size // ALIGNMENT) * ALIGNMENT)])
         joined = pieces[:1]
