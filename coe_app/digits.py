@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["FEATURES", "CLASSES", "VIEWS", "Split", "augment", "held_out_requests", "load_split", "view"]
+__all__ = ["CLASSES", "FEATURES", "VIEWS", "Split", "augment", "held_out_requests", "load_split", "view"]
 
 VIEWS = tuple(f"{tone}-{exposure}-{hold}" for tone in ("positive", "negative") for exposure in ("full", "half")
               for hold in ("upright", "turned"))
@@ -34,7 +34,7 @@ class Split:
 
 def load_split() -> Split:
     """The fixed split: 1437 training and 360 held-out images."""
-    from sklearn.datasets import load_digits     # only training needs scikit-learn
+    from sklearn.datasets import load_digits  # only training needs scikit-learn
 
     digits = load_digits()
     order = np.random.default_rng(SEED).permutation(len(digits.images))

@@ -31,8 +31,8 @@ def _edge(config: RDUConfig, edge: str, position: int) -> int:
 def network_kernel(config: RDUConfig) -> Kernel:
     """pictures[rows, 64] -> logits[rows, 16], probabilities[rows, 16], argmax[rows]: the whole perceptron as one pipeline.
 
-    Seven PCUs and two PMU stage buffers: x w1 + b1, ReLU | h w2 + b2 | row maximum | exp(logit - maximum) | 1 / row sum | scale, and
-    argmax beside them. Arguments: ``rows`` (1 to :func:`rows_per_pass`), ``classes`` (outputs in use), and the HBM addresses
+    Seven PCUs and two PMU stage buffers: x w1 + b1, ReLU | h w2 + b2 | row maximum | exp(logit - maximum) | 1 / row sum | scale,
+    and argmax beside them. Arguments: ``rows`` (1 to :func:`rows_per_pass`), ``classes`` (outputs in use), and the HBM addresses
     ``pictures``, ``w1``, ``b1``, ``w2``, ``b2``, ``logits``, ``probabilities``, ``best`` (a vector per row, argmax in each lane).
     """
     if config.rows < 4 or config.columns < 4 or config.agcus_per_edge < 2:
@@ -88,20 +88,22 @@ def network_kernel(config: RDUConfig) -> Kernel:
     simd = (maximum, exponential, total, scaled, best)
     kernel.argument("rows", *(unit.field(name) for unit in (hidden, output) for name in ("rows", "last_rows")),
                     *(unit.field("bounds[1]") for unit in simd),
-                    *(buffer.field(name) for buffer in (logits_buffer, exponentials_buffer) for name in ("write.bounds[1]", "read0.bounds[2]")),
+                    *(buffer.field(name) for buffer in (logits_buffer, exponentials_buffer)
+                      for name in ("write.bounds[1]", "read0.bounds[2]")),
                     weights.field("load1.bounds[1]"), biases.field("store0.bounds[0]"),
                     results.field("store0.bounds[1]"), results.field("store1.bounds[1]"))
     kernel.argument("classes", *(unit.field("mask_bound") for unit in simd))
-    for name, unit, engine in (("w1", weights, "load0"), ("pictures", weights, "load1"), ("b1", biases, "load0"), ("b2", biases, "load1"),
-                               ("w2", results, "load0"), ("logits", results, "store0"), ("probabilities", results, "store1"),
-                               ("best", biases, "store0")):
+    for name, unit, engine in (("w1", weights, "load0"), ("pictures", weights, "load1"), ("b1", biases, "load0"),
+                               ("b2", biases, "load1"), ("w2", results, "load0"), ("logits", results, "store0"),
+                               ("probabilities", results, "store1"), ("best", biases, "store0")):
         kernel.argument(name, unit.field(f"{engine}.base"))
     return kernel.build()
 
 
 def copy_kernel(config: RDUConfig) -> Kernel:
-    """``vectors`` beats from DDR address ``source`` to HBM address ``destination``: one AGCU, its packets turn round in its switch.
+    """``vectors`` beats from DDR address ``source`` to HBM address ``destination``.
 
+    One AGCU does it, its packets turn round in its switch.
     It is a launch group of its own, so that it runs beside the network kernel.
     """
     return _copy(config).build()

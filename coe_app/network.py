@@ -114,6 +114,8 @@ def load_networks(path: Path = DATA / "weights.npz") -> tuple[Network, list[Netw
     if "router" not in names or not experts:
         raise WeightFileError(f"{path} holds {names or 'nothing'}, expected 'router' and 'expert0', 'expert1', ...: "
                               "make it again with python -m coe_app.train")
+    if len(experts) > OUTPUTS:
+        raise WeightFileError(f"{path} holds {len(experts)} experts, the router can tell {OUTPUTS} apart")
 
     def network(name: str, classes: int) -> Network:
         missing = [tensor for tensor in SHAPES if f"{name}.{tensor}" not in arrays]
@@ -143,17 +145,18 @@ def load_held_out(path: Path = DATA / "held_out.npz") -> HeldOut:
     if pictures.ndim != 2 or pictures.shape[1] != FEATURES or pictures.dtype != np.uint16:
         raise WeightFileError(f"{path}: pictures are {pictures.dtype}{list(pictures.shape)}, expected uint16[n, {FEATURES}] "
                               "(8 x 8 pixels, BF16 bit patterns)")
+    for name in ("digits", "views"):
+        if arrays[name].shape != pictures.shape[:1]:
+            raise WeightFileError(f"{path}: {name} are {list(arrays[name].shape)}, "
+                                  f"expected one for each of {len(pictures)} pictures")
     return HeldOut(pictures, arrays["digits"].astype(np.int32), arrays["views"].astype(np.int32))
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
-    import zipfile
-    import zlib
-
     if not Path(path).exists():
         raise WeightFileError(f"{path} does not exist: make it with python -m coe_app.train")
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
+    except Exception as error:       # a damaged file makes zipfile, zlib and numpy raise a dozen kinds
         raise WeightFileError(f"{path} is damaged ({error}): make it again with python -m coe_app.train") from None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hw.config import RDUConfig
 from sw_driver.device import DDR, HBM, Device
 from sw_driver.expert_cache import ExpertCache
 from sw_driver.memory import Buffer
@@ -14,7 +15,7 @@ from sw_driver.memory import Buffer
 from .kernels import copy_kernel, network_kernel, rows_per_pass
 from .network import FEATURES, LAYOUT, NETWORK_BYTES, OUTPUTS, Answer, HeldOut, Network
 
-__all__ = ["PHASES", "Request", "RequestError", "Server"]
+__all__ = ["PHASES", "Request", "RequestError", "Server", "check_sizes"]
 
 PHASES = ("router", "switch", "expert")
 
@@ -49,6 +50,14 @@ class _Run:
     cycles: int
 
 
+def check_sizes(config: RDUConfig, experts: int, *, resident: int = 1, batch: int = 1) -> None:
+    """Raises :class:`RequestError` for a number that no server on ``config`` takes."""
+    if not 1 <= resident <= experts:
+        raise RequestError(f"resident={resident} must be from 1 to the number of experts, {experts}")
+    if not 1 <= batch <= rows_per_pass(config):
+        raise RequestError(f"batch={batch} must be from 1 to {rows_per_pass(config)}, the rows that one pass of the kernel takes")
+
+
 class Server:
     """Runs requests on a device.
 
@@ -60,8 +69,7 @@ class Server:
     """
 
     def __init__(self, device: Device, router: Network, experts: list[Network], *, resident: int = 4):
-        if not 1 <= resident <= len(experts):
-            raise RequestError(f"resident={resident} must be from 1 to the number of experts, {len(experts)}")
+        check_sizes(device.config, len(experts), resident=resident)
         self.device, self.router, self.experts = device, router, experts
         config = device.config
         self.rows = rows_per_pass(config)
@@ -76,11 +84,11 @@ class Server:
 
     def serve(self, requests: HeldOut, *, batch: int = 4) -> Iterator[Request]:
         """Serves ``requests`` in batches: the router once per batch, then picture by picture the chosen expert."""
-        if not 1 <= batch <= self.rows:
-            raise RequestError(f"batch={batch} must be from 1 to {self.rows}, the rows that one pass of the kernel takes")
+        check_sizes(self.device.config, len(self.experts), batch=batch)
         pictures = requests.pictures
-        if pictures.ndim != 2 or pictures.shape[1] != FEATURES:
-            raise RequestError(f"pictures have shape {list(pictures.shape)}, expected [n, {FEATURES}] (8 x 8 pixels)")
+        if pictures.ndim != 2 or pictures.shape[1] != FEATURES or pictures.dtype != np.uint16:
+            raise RequestError(f"pictures are {pictures.dtype}{list(pictures.shape)}, expected uint16[n, {FEATURES}] "
+                               "(8 x 8 pixels, BF16 bit patterns)")
         for first in range(0, len(pictures), batch):
             group = slice(first, min(first + batch, len(pictures)))
             begin = self.device.cycles
@@ -100,7 +108,8 @@ class Server:
         return Request(
             index=index, expert=expert, digit=digit, hit=found.hit, correct=digit == int(requests.digits[index]),
             routed=expert == int(requests.views[index]), bit_exact=run.exact and router_exact, start=before - router["cycles"],
-            cycles={"router": router["cycles"], "switch": 0 if found.hit else switched - before, "expert": device.cycles - switched},
+            cycles={"router": router["cycles"], "switch": 0 if found.hit else switched - before,
+                    "expert": device.cycles - switched},
             kernel_cycles={"router": router["kernel"], "switch": self._copied, "expert": run.cycles})
 
     def _run(self, network: Network, weights: Buffer, pictures: np.ndarray) -> _Run:

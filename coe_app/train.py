@@ -50,11 +50,13 @@ def main() -> None:
     pictures, answers, true_views = digits.held_out_requests(split)
     choice = router.predict(pictures)
     correct = [experts[e].predict(p[None])[0] == a for e, p, a in zip(choice, pictures, answers, strict=True)]
-    print(f"float accuracy on held-out pictures: router {np.mean(choice == true_views):.4f}, whole composition {np.mean(correct):.4f}")
+    print(f"float accuracy on held-out pictures: router {np.mean(choice == true_views):.4f}, "
+          f"whole composition {np.mean(correct):.4f}")
 
     DATA.mkdir(exist_ok=True)
     tensors = {"router": to_bf16(router)} | {f"expert{index}": to_bf16(expert) for index, expert in enumerate(experts)}
-    np.savez_compressed(DATA / "weights.npz", **{f"{net}.{name}": value for net, parts in tensors.items() for name, value in parts.items()})
+    np.savez_compressed(DATA / "weights.npz",
+                        **{f"{net}.{name}": value for net, parts in tensors.items() for name, value in parts.items()})
     np.savez_compressed(DATA / "held_out.npz", pictures=pictures.astype(ml_dtypes.bfloat16).view(np.uint16),
                         digits=answers.astype(np.uint8), views=true_views.astype(np.uint8))
 

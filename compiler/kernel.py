@@ -116,13 +116,15 @@ class KernelBuilder:
     def _place(self, kind: str, row: int, column: int, program: Program) -> Unit:
         if (row, column) not in self.config.grid or self.config.is_pcu(row, column) != (kind == "pcu"):
             points = [point for point in self.config.grid if self.config.is_pcu(*point) == (kind == "pcu")]
-            raise PlacementError(f"kernel {self.name!r}: no {kind} at ({row}, {column}); preset {self.config.name} has them at {points}")
+            raise PlacementError(f"kernel {self.name!r}: no {kind} at ({row}, {column}); preset {self.config.name} has them "
+                                 f"at {points}")
         return self._use(Unit(kind, self.config.unit_id(row, column), ("unit", row, column), self.config), program)
 
     def _use(self, unit: Unit, program: Program) -> Unit:
         for kernel in (self, *self.resident):
             if unit in kernel._programs:
-                raise PlacementError(f"kernel {self.name!r}: {unit.kind} {unit.endpoint[1:]} already holds a program of {kernel.name!r}")
+                raise PlacementError(f"kernel {self.name!r}: {unit.kind} {unit.endpoint[1:]} already holds a program "
+                                     f"of {kernel.name!r}")
         self._programs[unit] = program
         return unit
 
