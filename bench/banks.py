@@ -1,26 +1,21 @@
 """What programmable bank bits gain: stalls of one write and two reads a cycle, with a fixed interleaving and with chosen bits.
 
-    python -m bench.banks [--cycles 100000] [--json banks.json]
+    rdu bench banks [--cycles 100000]
 
 Every case is one PMU of the preset on the RTL (Verilated), inputs always there and outputs always taken: a tensor of FP32 is
-written row
-by row and read by both engines column by column, each half of the rows in turn; engine 1 begins with the other half. The programs
-of
-a case differ in the bank map only.
+written row by row and read by both engines column by column, each half of the rows in turn; engine 1 begins with the other
+half. The programs of a case differ in the bank map only.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
-from pathlib import Path
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.config import PMUConfig, preset
+from hw.config import PMUConfig, RDUConfig
 from hw.hierarchy import instantiate
 from hw.pmu.bank_bits import choose
 from hw.pmu.geometry import BankMap
@@ -28,7 +23,11 @@ from hw.pmu.pmu import PMU
 from hw.pmu.program import Loop, PMUProgram, Read, Write
 from hw.pmu.traffic import simulate
 
-__all__ = ["SHAPES", "halves", "measure", "table"]
+from .common import metric, steps
+
+__all__ = ["DESCRIPTION", "SHAPES", "halves", "measure", "run", "table"]
+
+DESCRIPTION = "stalls of a PMU with fixed and chosen bank bits; --cycles N (default 20000; with --full 1000000)"
 
 SHAPES = ((37, 53), (100, 7), (64, 64), (61, 40), (33, 65))
 BUFFERS = (2, 3)
@@ -82,11 +81,12 @@ def measure(bench, program: PMUProgram, config: PMUConfig) -> tuple[int, int]:
     return bench.get("cycles"), bench.get("conflicts")
 
 
-def table(config: PMUConfig, cycles: int, shapes=SHAPES) -> list[dict]:
+def table(config: PMUConfig, cycles: int, console, shapes=SHAPES) -> list[dict]:
     """The metrics of every case."""
     from sim.unit_bench import UnitBench
     metrics = []
-    with UnitBench(_Counted(config)) as bench:
+    total = 2 * len(shapes) * len(BUFFERS)
+    with steps(console, "building the PMU", total) as step, UnitBench(_Counted(config)) as bench:
         for (rows, columns), buffers in ((shape, n) for shape in shapes for n in BUFFERS):
             program = halves(config, rows, columns, buffers, 2 * buffers)
             per_buffer = program.write.accesses
@@ -96,27 +96,17 @@ def table(config: PMUConfig, cycles: int, shapes=SHAPES) -> list[dict]:
             count = min(-(-cycles // per_buffer), 65535)
             for kind, bank_map in maps.items():
                 case = f"{rows}x{columns} fp32, {buffers} buffers, {kind}"
-                run = dataclasses.replace(halves(config, rows, columns, buffers, count), bank_map=bank_map)
-                busy, stalls = measure(bench, run, config)
+                step(case)
+                program = dataclasses.replace(halves(config, rows, columns, buffers, count), bank_map=bank_map)
+                busy, stalls = measure(bench, program, config)
                 free = short + (count - 2 * buffers) * (long - short) / (2 * buffers)
-                metrics += [{"metric": "stall_cycles", "case": case, "value": stalls, "unit": "cycles"},
-                            {"metric": "slowdown", "case": case, "value": round(busy / free, 4), "unit": "ratio"},
-                            {"metric": "cycles", "case": case, "value": busy, "unit": "cycles"}]
+                metrics += [metric("stall_cycles", case, stalls, "cycles"), metric("slowdown", case, busy / free, "ratio"),
+                            metric("cycles", case, busy, "cycles")]
     return metrics
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--preset", default="small")
-    parser.add_argument("--cycles", type=int, default=100_000, help="length of each run in cycles without conflicts")
-    parser.add_argument("--json", type=Path)
-    arguments = parser.parse_args()
-    metrics = table(preset(arguments.preset).pmu, arguments.cycles)
-    for found in metrics:
-        print(f"{found['case']:36} {found['metric']:14} {found['value']:>12}")
-    if arguments.json:
-        arguments.json.write_text(json.dumps({"bench": "banks", "preset": arguments.preset, "metrics": metrics}, indent=1))
-
-
-if __name__ == "__main__":
-    main()
+def run(config: RDUConfig, console, *, full: bool = False, cycles: int = 20_000) -> list[dict]:
+    """The table for the preset's PMU."""
+    if not 0 < cycles <= 10_000_000:
+        raise ValueError(f"cycles={cycles} must be from 1 to 10000000")
+    return table(config.pmu, 1_000_000 if full else cycles, console)

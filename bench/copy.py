@@ -1,6 +1,6 @@
 """How fast an AGCU copies between the tiers, alone and beside a stream of another AGCU, with the real controllers.
 
-    python -m bench.copy [--kib N] [--json FILE]
+    rdu bench copy [--kib N]
 
 Metric ``share_of_ddr_peak``: beats copied times the cycles that a beat takes on the DDR data bus, over the cycles from
 ``execute`` to not busy; ``of_limit``: the same over what refresh leaves. Case "shared": another AGCU streams from HBM at the
@@ -10,11 +10,6 @@ same time, endlessly;
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
-from pathlib import Path
-
 import numpy as np
 from amaranth.hdl import Module
 from amaranth.lib import data, stream, wiring
@@ -23,7 +18,7 @@ from amaranth.lib.wiring import In, Out, connect
 from hw.agcu.agcu import AGCU
 from hw.agcu.layout import agcu_layout
 from hw.agcu.program import AGCUProgram, LoadProgram, Loop, Segment, StoreProgram, Tier
-from hw.config import RDUConfig, preset
+from hw.config import RDUConfig
 from hw.dram.controller import DRAMController
 from hw.dram.timing import dram_timing
 from hw.hierarchy import instantiate
@@ -32,6 +27,10 @@ from hw.tln.port import channel_tag_bits
 from hw.tln.tln import TLN
 from sim.dram import SOURCES, DRAMDevice, report, storage
 from sim.unit_bench import UnitBench
+
+from .common import metric, steps
+
+DESCRIPTION = "share of the DDR peak that a copy between the tiers reaches; --kib N (default 64; with --full 256)"
 
 SEGMENTS = {0: Segment(base=0, size=1 << 23), 1: Segment(base=0, size=1 << 23, tier=Tier.DDR)}
 
@@ -134,23 +133,24 @@ class Copy:
         return round((self.bench.transfers("vector") - before) / cycles, 4)
 
 
-def main(arguments: list[str] | None = None) -> list[dict]:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--preset", default="small")
-    parser.add_argument("--kib", type=int, default=256, help="size of a copy")
-    parser.add_argument("--json", type=Path, help="write the results here")
-    options = parser.parse_args(arguments)
-    copy = Copy(preset(options.preset))
-    beats = (options.kib << 10) // copy.config.beat_bytes
-    results = [{"case": name, **copy.run(source, target, beats, shared)} for name, source, target, shared in (
-        ("DDR to HBM", 1, 0, False), ("HBM to DDR", 0, 1, False), ("DDR to HBM, shared", 1, 0, True))]
-    results[-1]["stream_alone"] = copy.stream_alone(results[-1]["cycles"])
-    for result in results:
-        print(json.dumps(result))
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1) + "\n")
-    return results
+CASES = (("DDR to HBM alone", 1, 0, False), ("HBM to DDR alone", 0, 1, False), ("DDR to HBM shared", 1, 0, True))
 
 
-if __name__ == "__main__":
-    sys.exit(not main())
+def run(config: RDUConfig, console, *, full: bool = False, kib: int = 64) -> list[dict]:
+    """Copies of ``kib`` KiB, alone and beside a stream from HBM."""
+    kib = 256 if full else kib
+    if not 2 <= kib <= 1024 or kib % 2:
+        raise ValueError(f"kib={kib} must be even, from 2 to 1024")
+    metrics = []
+    with steps(console, "building the memory system", len(CASES) + 1) as step:
+        copy = Copy(config)
+        beats = (kib << 10) // config.beat_bytes
+        for name, source, target, shared in CASES:
+            step(name)
+            result = copy.run(source, target, beats, shared)
+            metrics += [metric("share_of_ddr_peak", name, result["share_of_ddr_peak"], "ratio"),
+                        metric("share_of_refresh_limit", name, result["of_limit"], "ratio")]
+        step("stream alone")
+        metrics += [metric("stream_vectors_per_cycle", "shared", result["stream"], "vectors/cycle"),
+                    metric("stream_vectors_per_cycle", "alone", copy.stream_alone(result["cycles"]), "vectors/cycle")]
+    return metrics

@@ -1,6 +1,6 @@
 """Share of a memory channel's peak that the controller reaches, for each timing and pattern.
 
-    python -m bench.dram [--timing NAME ...] [--pattern NAME ...] [--requests N] [--trace FILE] [--json FILE]
+    rdu bench dram [--timing NAME,...] [--pattern NAME,...] [--requests N] [--trace FILE] [--policy JSON]
 
 Metric ``share_of_peak``: beats moved, times the cycles a beat takes on the data bus, over the cycles from the first request to
 the last answer. ``of_limit``: the same over what all-bank refresh leaves. Requests are offered as fast as they are taken. A trace
@@ -9,18 +9,20 @@ has one access a line, "LD address" or "ST address" (bytes, as Ramulator's load/
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
-import sys
 from pathlib import Path
 
 import numpy as np
 
+from hw.config import RDUConfig
 from hw.dram.controller import ControllerPolicy
 from hw.dram.timing import DEVICES
 from tests.dram.harness import Memory
 
+from .common import metric, steps
+
+DESCRIPTION = "share of a memory channel's peak; --timing NAME,... --pattern NAME,... --trace FILE --requests N (6000)"
 BEAT_BYTES = 32
 
 
@@ -46,10 +48,16 @@ PATTERNS = {
 }
 
 
-def trace(path: Path, beats: int) -> tuple[np.ndarray, np.ndarray]:
+def read_trace(path: Path, beats: int) -> tuple[np.ndarray, np.ndarray]:
     """Beats and directions of a load/store trace; addresses wrap around at the size of the channel."""
-    lines = [line.split() for line in path.read_text().splitlines() if line.strip()]
-    first = np.array([int(address, 0) for _, address in lines]) // 64 * (64 // BEAT_BYTES)
+    lines, addresses = [line.split() for line in path.read_text().splitlines() if line.strip()], []
+    for number, line in enumerate(lines, 1):
+        if len(line) != 2 or line[0] not in ("LD", "ST"):
+            raise ValueError(f"{path}: entry {number} is {' '.join(line)!r}, not 'LD address' or 'ST address'")
+        addresses.append(int(line[1], 0))
+    if not lines:
+        raise ValueError(f"{path}: the trace is empty")
+    first = np.array(addresses) // 64 * (64 // BEAT_BYTES)
     address = (first[:, None] + np.arange(64 // BEAT_BYTES)).ravel() % beats
     return address, np.repeat([kind == "ST" for kind, _ in lines], 64 // BEAT_BYTES)
 
@@ -70,28 +78,33 @@ def activate_limit(memory: Memory, beats_per_activate: int) -> float:
     return min(1.0, beats_per_activate * t.ccd_s / max(t.rrd_s, math.ceil(t.faw / t.faw_activates))) * t.refresh_limit
 
 
-def main(arguments: list[str] | None = None) -> list[dict]:
-    parser = argparse.ArgumentParser(prog="bench.dram", description=__doc__.splitlines()[0])
-    parser.add_argument("--timing", nargs="+", choices=DEVICES, default=[*DEVICES])
-    parser.add_argument("--pattern", nargs="+", choices=PATTERNS, default=[*PATTERNS])
-    parser.add_argument("--requests", type=int, default=60_000)
-    parser.add_argument("--trace", type=Path, help="a load/store trace instead of the patterns")
-    parser.add_argument("--json", type=Path, help="write the results here")
-    parser.add_argument("--policy", type=json.loads, default={}, help='changes of ControllerPolicy, e.g. \'{"reads": 16}\'')
-    options = parser.parse_args(arguments)
-    results = []
-    for timing in options.timing:
-        memory = Memory(timing, BEAT_BYTES, 16, policy=ControllerPolicy(**options.policy))
-        cases = {options.trace.name: None} if options.trace else {name: PATTERNS[name] for name in options.pattern}
-        for name, pattern in cases.items():
-            random, beats = np.random.default_rng(1), len(memory.beats)
-            address, write = trace(options.trace, beats) if pattern is None else pattern(random, beats, options.requests)
-            results.append({"metric": "share_of_peak", "case": f"{timing} {name}", **measure(memory, address, write)})
-            print(json.dumps(results[-1]), flush=True)
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1) + "\n")
-    return results
+def _chosen(name: str, text: str | None, known) -> list[str]:
+    found = text.split(",") if text else [*known]
+    for each in found:
+        if each not in known:
+            raise ValueError(f"unknown {name} {each!r}; there are: {', '.join(known)}")
+    return found
 
 
-if __name__ == "__main__":
-    main(sys.argv[1:])
+def run(config: RDUConfig, console, *, full: bool = False, timing: str | None = None, pattern: str | None = None,
+        trace: str | None = None, requests: int = 6000, policy: str | None = None) -> list[dict]:
+    """Every pattern (or the trace) on every timing, whatever the preset. ``policy``: changes of ControllerPolicy."""
+    timings, patterns = _chosen("timing", timing, DEVICES), _chosen("pattern", pattern, PATTERNS)
+    requests = 60_000 if full else requests
+    if not 64 <= requests <= 10_000_000:
+        raise ValueError(f"requests={requests} must be from 64 to 10000000")
+    metrics, names = [], [Path(trace).name] if trace else patterns
+    with steps(console, "building the controller", len(timings) * len(names)) as step:
+        for device in timings:
+            memory = Memory(device, BEAT_BYTES, 16, policy=ControllerPolicy(**json.loads(policy or "{}")))
+            for name in names:
+                step(f"{device} {name}")
+                beats = len(memory.beats)
+                address, write = (read_trace(Path(trace), beats) if trace else
+                                  PATTERNS[name](np.random.default_rng(1), beats, requests))
+                result, case = measure(memory, address, write), f"{device} {name}"
+                metrics += [metric("share_of_peak", case, result["share_of_peak"], "ratio"),
+                            metric("share_of_refresh_limit", case, result["of_limit"], "ratio"),
+                            metric("median_latency", case, result["median_latency"], "cycles"),
+                            metric("longest_latency", case, result["longest_latency"], "cycles")]
+    return metrics

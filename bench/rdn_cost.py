@@ -1,4 +1,4 @@
-"""What the switches of a mesh cost to simulate, idle and busy: ``python -m bench.rdn_cost [preset] [rows] [columns]``.
+"""What the switches of a mesh cost to simulate, idle and busy: ``rdu bench rdn-cost [--mesh RxC]``.
 
 Traffic comes from counters beside the mesh, not from the bench, so that nothing but the switches is measured: every row and every
 column carries one packet per link per cycle in both directions, on all labels.
@@ -6,8 +6,6 @@ column carries one packet per link per cycle in both directions, on all labels.
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from functools import reduce
 from operator import xor
@@ -17,12 +15,16 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hw.common.program import ConfigRegister, ConfigWrite
-from hw.config import RDNConfig, preset
+from hw.config import RDNConfig, RDUConfig
 from hw.hierarchy import instantiate
 from hw.rdn.mesh import Mesh
 from hw.rdn.node import EAST, LOCAL, NORTH, SOUTH, WEST, switch_program
 from hw.rdn.program import SwitchProgram
 from sim.unit_bench import UnitBench
+
+from .common import metric, steps
+
+DESCRIPTION = "simulation cost of the switches of a mesh, idle and busy; --mesh RxC (default 4x4)"
 
 
 class BusyMesh(wiring.Component):
@@ -80,9 +82,14 @@ def seconds_per_cycle(bench: UnitBench, cycles: int = 4000, repeat: int = 5) -> 
     return best / cycles
 
 
-def main(name: str = "small", rows: int = 4, columns: int = 4) -> None:
-    config = preset(name).rdn
-    with UnitBench(BusyMesh(rows, columns, config), optimize="-O3") as bench:
+def run(socket: RDUConfig, console, *, full: bool = False, mesh: str = "4x4") -> list[dict]:
+    """Processor time per simulated cycle of a mesh of the preset's switches."""
+    sizes = mesh.lower().split("x")
+    if len(sizes) != 2 or not all(size.isdecimal() and 1 < int(size) <= 16 for size in sizes):
+        raise ValueError(f"mesh={mesh} must be ROWSxCOLUMNS, each from 2 to 16")
+    rows, columns = map(int, sizes)
+    config = socket.rdn
+    with steps(console, "building the mesh", 2) as step, UnitBench(BusyMesh(rows, columns, config), optimize="-O3") as bench:
         bench.set("write.valid", 1)
         for number in range(rows * columns):
             bench.set("write.unit", number)
@@ -91,16 +98,13 @@ def main(name: str = "small", rows: int = 4, columns: int = 4) -> None:
                 bench.set("write.data", value)
                 bench.tick()
         bench.set("write.valid", 0)
+        step("idle")
         idle = seconds_per_cycle(bench)
+        step("busy")
         bench.set("enable", 1)
         bench.tick(100)
         before, begin = bench.get("arrived"), bench.cycle
         busy = seconds_per_cycle(bench)
         rate = (bench.get("arrived") - before) / (bench.cycle - begin)
-    print(json.dumps({"bench": "rdn_cost", "preset": name, "mesh": f"{rows}x{columns}", "idle_us_per_cycle": round(idle * 1e6, 2),
-                      "busy_us_per_cycle": round(busy * 1e6, 2),
-                      "packets_arriving_per_cycle": round(rate, 2)}))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:2], *map(int, sys.argv[2:4]))
+    return [metric("idle_us_per_cycle", mesh, idle * 1e6, "us"), metric("busy_us_per_cycle", mesh, busy * 1e6, "us"),
+            metric("packets_arriving_per_cycle", mesh, rate, "packets/cycle")]

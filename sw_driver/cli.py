@@ -108,18 +108,40 @@ def coe(preset_name: Preset = "small", json_file: Json = None, waves: Waves = No
         raise RuntimeError(f"{wrong} of {len(values['requests'])} requests differ from the numpy model")
 
 
-@app.command()
-def bench(name: Annotated[str, typer.Argument(help="Which measurement; 'all' for every one, 'list' to see them.")] = "list",
-          preset_name: Preset = "small", json_file: Json = None) -> None:
-    """Run a measurement of bench/."""
+def _bench_options(words: list[str]) -> dict[str, str]:
+    """``--key value``, ``--key=value`` and ``--key`` (true) as a dictionary."""
+    found, words = {}, list(words)
+    while words:
+        key, equals, value = words.pop(0).partition("=")
+        if not key.startswith("--") or key == "--":
+            raise ValueError(f"unexpected {key!r}; options of a bench are --key value")
+        if not equals:
+            value = words.pop(0) if words and not words[0].startswith("--") else "true"
+        found[key[2:].replace("-", "_")] = value
+    return found
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def bench(context: typer.Context,
+          name: Annotated[str, typer.Argument(help="Which measurement; 'all' for every one, 'list' to see them.")] = "list",
+          preset_name: Preset = "small", json_file: Json = None,
+          full: Annotated[bool, typer.Option("--full", help="The published size instead of a short run.")] = False) -> None:
+    """Run a measurement of bench/.
+
+    After NAME come the bench's own options as --key value ('rdu bench list' names them), say
+    rdu bench dram --timing hbm2 --trace FILE.
+    """
     import bench as benches
 
     config: RDUConfig = preset(preset_name)
+    own = _bench_options(context.args) | ({"full": True} if full else {})
+    if name in ("all", "list") and set(own) - {"full"}:
+        raise ValueError(f"bench {name} takes no options but --full; options belong to one bench")
     if name == "list":
         for known, text in benches.descriptions().items():
             console.print(f"{known:12} {text}")
         return
-    results = [benches.run(each, config, console) for each in (benches.names() if name == "all" else [name])]
+    results = [benches.run(each, config, console, **own) for each in (benches.names() if name == "all" else [name])]
     for result in results:
         table = Table("metric", "case", "value", "unit", title=f"{result['bench']} on {result['preset']}")
         for row in result["metrics"]:
