@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hw.host.registers import ID_VALUE, register
+from hw.host.registers import ID_VALUE, REGISTERS, register
 
 EVENTS = register("IRQ_STATUS")
 
@@ -30,8 +30,7 @@ class FakeBackend:
 
     def reg_write(self, address, value):
         self.cycles += 2
-        name = next(item.name for item in map(register, ("IRQ_STATUS", "IRQ_ENABLE", "IMAGE_LO", "IMAGE_HI", "IMAGE_WORDS", "LOAD",
-                    "ARGUMENT_SELECT", "ARGUMENT", "EXECUTE", "TILE_RESET", "COUNTER_SELECT")) if item.address == address)
+        name = next(item.name for item in REGISTERS if item.address == address)
         self.registers[name] = value
         if name == "IRQ_STATUS":
             self.status &= ~value

@@ -1,6 +1,7 @@
 """Kernel images, the allocator and the expert cache by themselves."""
 
 from collections import OrderedDict
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -33,8 +34,8 @@ def test_long_runs_are_split_and_what_does_not_fit_is_refused():
 
 @pytest.fixture
 def kernel():
-    return Kernel("k", CONFIG.digest, 1, {5: {0: 1, 1: 0xFFFF_0000}}, {"n": (Argument(5, 1, 4, 8),), "m": (Argument(5, 1, 12, 4),)},
-                  {"note": [1, "x"]})
+    return Kernel("k", CONFIG.digest, 1, {5: {0: 1, 1: 0xFFFF_0000}},
+                  {"n": (Argument(5, 1, 4, 8),), "m": (Argument(5, 1, 12, 4),)}, {"note": [1, "x"]})
 
 
 def test_file_round_trip_and_damage(kernel, tmp_path):
@@ -46,7 +47,7 @@ def test_file_round_trip_and_damage(kernel, tmp_path):
     blob = path.read_bytes()
     for position in range(len(blob)):
         path.write_bytes(blob[:position] + bytes([blob[position] ^ 0x10]) + blob[position + 1:])
-        with pytest.raises(KernelError, match="k.rdu"):
+        with pytest.raises(KernelError, match=r"k\.rdu"):
             Kernel.load(path)
     for damaged in (blob[:-1], blob + b"x", b"", blob[:20]):
         path.write_bytes(damaged)
@@ -86,7 +87,7 @@ def test_allocations_never_overlap_and_free_pieces_join(actions):
         elif used:
             memory.free(used.pop(which % len(used)))
         taken = sorted((b.address, b.address + -(-b.size // ALIGNMENT) * ALIGNMENT) for b in used)
-        assert all(end <= start for (_, end), (start, _) in zip(taken, taken[1:], strict=False))
+        assert all(end <= start for (_, end), (start, _) in pairwise(taken))
         assert all(start % ALIGNMENT == 0 and end <= memory.capacity for start, end in taken)
         assert memory.free_bytes == memory.capacity - sum(end - start for start, end in taken)
     for buffer in used:
