@@ -44,7 +44,8 @@ verilog: $(STAMP)
 
 waves: $(STAMP)
 	mkdir -p build/waves
-	$(PYTHON_BIN) -m sim.waves demo --output build/waves $(ARGS)
+	$(RDU) coe --preset $(PRESET) --requests 2 --waves build/waves/coe.vcd:17000-17600 $(ARGS)
+	$(RDU) waves build/waves/coe.vcd --picture build/waves/coe.png
 
 lint: $(STAMP)
 	$(PYTHON_BIN) -m ruff check .

@@ -87,14 +87,17 @@ class Tile(wiring.Component):
         units = {point: unit_shell(config, *point) for point in config.grid}
         agcus = [agcu_shell(config) for _ in config.agcu_ports]
         for (row, column), switch in switches.items():
-            m.submodules[f"switch_{row}_{column}"] = instantiate(platform, switch, reset=self.reset)
+            switch.instance_name = f"switch_{row}_{column}"
+            m.submodules[switch.instance_name] = instantiate(platform, switch, reset=self.reset)
             m.d.comb += switch.unit_id.eq(config.switch_id(row, column))
         for (row, column), unit in units.items():
-            m.submodules[f"{unit.core_name}_{row}_{column}"] = instantiate(platform, unit, reset=self.reset)
+            unit.instance_name = f"{unit.core_name}_{row}_{column}"
+            m.submodules[unit.instance_name] = instantiate(platform, unit, reset=self.reset)
             m.d.comb += unit.unit_id.eq(config.unit_id(row, column))
             self._attach(m, switches[row, column], unit)
         for index, agcu in enumerate(agcus):
-            m.submodules[f"agcu_{index}"] = instantiate(platform, agcu, reset=self.reset)
+            agcu.instance_name = f"agcu_{index}"
+            m.submodules[agcu.instance_name] = instantiate(platform, agcu, reset=self.reset)
             m.d.comb += [agcu.unit_id.eq(config.agcu_id(index)), agcu.quiesce.eq(self.quiesce)]
             connect(m, agcu.memory, flipped(self.memory[index]))
         self._mesh(m, switches)

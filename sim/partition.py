@@ -89,7 +89,8 @@ class _PartitionPlatform(VerilogPlatform):
 
 
 def partition(top: wiring.Component, name: str, *, units: tuple[type, ...], containers: tuple[type, ...]) -> Partition:
-    """Splits ``top``: every instance of ``units`` (component classes) is a unit, ``containers`` are what they lie in."""
+    """Splits ``top``: every instance of ``units`` (component classes, with an ``instance_name``) is a unit, ``containers`` are what
+    they lie in."""
     platform = _PartitionPlatform(units, containers)
     fragment = Fragment.get(top, platform)
     ports = {"__".join(map(str, path)): (Value.cast(value), None) for path, _, value in top.signature.flatten(top)}
@@ -106,7 +107,7 @@ def partition(top: wiring.Component, name: str, *, units: tuple[type, ...], cont
                 ports[pins[-1].rest] = (signal, None)
         pins.append(Pin("rst", f"unit_{number}__rst", 1, True))
         ports[pins[-1].rest] = (reset, None)
-        found.append(Unit(f"{module}_{number}", module, tuple(pins)))
+        found.append(Unit(component.instance_name, module, tuple(pins)))
     text = finish(platform, verilog.convert(fragment, name=name, platform=platform, ports=ports, emit_src=False))
     return Partition(name, text, modules, tuple(found))
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pywellen
 
-__all__ = ["Waves", "draw", "telling", "write_view"]
+__all__ = ["Waves", "draw", "show", "telling", "write_view"]
 
 STATES_PER_CYCLE = 2                     # in cycle c the settled values are at time 2c, those after the edge at 2c + 1
 
@@ -75,8 +75,17 @@ def _number(value) -> int:
     return int(bits, 2) if bits and set(bits) <= {"0", "1"} else 0
 
 
+# Of each unit of a device: whether it works, and the streams that leave it.
+DEVICE_SIGNALS = r"^(pcu|pmu|agcu)_\w+\.\w+_shell\.core\.(busy|(vector|scalar)_out__\d__valid|memory__request__valid)$"
+
+
 def telling(waves: Waves, limit: int = 24) -> list[str]:
-    """The signals that say most: those of the fewest levels of hierarchy whose value changes, handshakes and states first."""
+    """The signals that say most. Of a device: its units' work and streams, where anything happens; else those of the fewest
+    levels of hierarchy whose value changes, handshakes and states first."""
+    device = [name for name in waves.names(DEVICE_SIGNALS) if any(waves.values(name))]
+    if device:
+        return sorted(device)[:2 * limit]
+
     def rank(name: str) -> tuple:
         words = re.search(r"busy|execute|irq|valid|ready|state|fault", name)
         return (words is None, name.count("."), waves.width(name) > 1, name)
@@ -139,6 +148,25 @@ def write_view(waves: Waves, dump: Path | str, names: Sequence[str], file: Path 
             ranges = {name: "" if waves.width(name) == 1 else f"[{waves.width(name) - 1}:0]" for name in members}
             lines += [f"-{group}", *[name + bits for name, bits in ranges.items()]]
     Path(file).write_text("\n".join(lines) + "\n")
+
+
+def show(file: Path, patterns: Sequence[str], *, picture: Path | None, console) -> None:
+    """What ``rdu waves`` does: prints the signals that contain one of ``patterns`` (default: :func:`telling`), or draws them."""
+    waves = Waves(file)
+    names = [name for name in waves.names() if any(pattern in name for pattern in patterns)] if patterns else telling(waves)
+    if not names:
+        raise ValueError(f"{file}: no signal contains {' or '.join(patterns)}; it has {len(waves.names())}, list them with "
+                         f"python -m sim.waves list {file}")
+    if picture is None:
+        pattern = "|".join(f"^{re.escape(name)}$" for name in names)
+        console.print(waves.text(pattern), markup=False, highlight=False, soft_wrap=True)
+        return
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    draw(waves, names, picture)
+    for ending in (".gtkw", ".sucl"):
+        write_view(waves, file, names, picture.with_suffix(ending))
+    console.print(f"{picture}: {len(names)} of {len(waves.names()):,} signals, cycles {waves.start} to {waves.end}; "
+                  f"view files for GTKWave and Surfer beside it")
 
 
 def _demo(directory: Path) -> None:

@@ -152,14 +152,13 @@ def bench(context: typer.Context,
 
 @app.command()
 def waves(file: Annotated[Path, typer.Argument(help="A waveform file, .vcd or .fst.")],
-          signals: Annotated[list[str] | None,
-                             typer.Argument(help="Parts of signal names; default: the most telling ones.")] = None,
-          window: Annotated[str | None, typer.Option(help="Cycles to show, FROM-TO.")] = None,
-          picture: Annotated[Path | None, typer.Option(help="Draw to this PNG instead of printing text.")] = None) -> None:
-    """List, print or draw signals of a waveform file."""
+          signals: Annotated[list[str] | None, typer.Argument(help="Parts of signal names; default: the most telling ones.")] = None,
+          picture: Annotated[Path | None, typer.Option(help="Draw to this PNG (and write view files beside it) instead of printing.")] = None,
+          ) -> None:
+    """Print or draw signals of a waveform file."""
     from sim.waves import show
 
-    show(file, signals or [], window=window, picture=picture, console=console)
+    show(file, signals or [], picture=picture, console=console)
 
 
 def main() -> None:
