@@ -55,10 +55,10 @@ class Tile(wiring.Component):
 
     Members
     -------
-    ``reset`` In, resets all units and switches; ``write`` In(ConfigWrite), the config network; ``execute`` In, pulse per group; ``busy`` Out, bit g: a unit of group g
-    works (3 cycles after ``execute`` at the latest); ``select`` In and ``value`` Out: counter readout (2 cycles);
-    ``memory[i]`` Out(MemoryPort) of AGCU i; ``fault`` Out, the first AGCU's that has one; ``quiesce`` In and ``drained``
-    Out: AGCUs issue nothing more, none has a request outstanding.
+    ``reset`` In, resets all units and switches; ``write`` In(ConfigWrite), the config network; ``execute`` In, pulse per
+    group; ``busy`` Out, bit g: a unit of group g works (3 cycles after ``execute`` at the latest); ``select`` In and ``value``
+    Out: counter readout (2 cycles); ``memory[i]`` Out(MemoryPort) of AGCU i; ``fault`` Out, the first AGCU's that has one;
+    ``quiesce`` In and ``drained`` Out: AGCUs issue nothing more, none has a request outstanding.
 
     Contract: ``write`` reaches a unit one cycle before an ``execute`` of the next cycle does; resetting the tile clears
     every program, and is safe while ``drained``.

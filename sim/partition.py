@@ -163,9 +163,10 @@ def _glue(design: Partition, ports: Ports) -> str:
         return "\n".join(lines)
 
     each = [unit.name for unit in sorted(design.units, key=lambda unit: unit.module)]     # equal code runs in a row
-    changed = "\n".join(f'        if (std::memcmp(&rest.{_field(pin.rest)}, &{unit.name}.{_field(pin.unit)}, sizeof(rest.{_field(pin.rest)}))) '
-                        f'throw ModelError("{unit.name}: output {pin.unit} depends on an input combinationally");'
-                        for unit in design.units for pin in unit.pins if not pin.input)
+    outputs = [(unit.name, pin, f"rest.{_field(pin.rest)}") for unit in design.units for pin in unit.pins if not pin.input]
+    changed = "\n".join(f'        if (std::memcmp(&{there}, &{name}.{_field(pin.unit)}, sizeof {there}))\n'
+                        f'            throw ModelError("{name}: output {pin.unit} depends on an input combinationally");'
+                        for name, pin, there in outputs)
     includes = "\n".join(f'#include "V{module}.h"\n#include "V{module}___024root.h"' for module in design.modules)
     index = ports.index
     return f'''{includes}

@@ -165,7 +165,8 @@ def _declare(lib: ctypes.CDLL) -> ctypes.CDLL:
     handle, text, integer, u32, u64 = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint32, ctypes.c_uint64
     for name, result, arguments in (
         ("host_new", handle, []), ("host_delete", None, [handle]), ("host_message", text, [handle]),
-        ("host_check_units", None, [handle, integer]), ("host_cycle", u64, [handle]), ("host_timeout", None, [handle, u64]), ("host_port", handle, [handle, integer]),
+        ("host_check_units", None, [handle, integer]), ("host_cycle", u64, [handle]),
+        ("host_timeout", None, [handle, u64]), ("host_port", handle, [handle, integer]),
         ("host_reset", integer, [handle, integer]), ("host_settle", integer, [handle]),
         ("host_register_write", integer, [handle, u32, u32]),
         ("host_register_read", integer, [handle, u32, ctypes.POINTER(u32)]),

@@ -155,7 +155,7 @@ def waves(file: Annotated[Path, typer.Argument(help="A waveform file, .vcd or .f
           signals: Annotated[list[str] | None,
                              typer.Argument(help="Parts of signal names; default: the most telling ones.")] = None,
           picture: Annotated[Path | None,
-                             typer.Option(help="Draw to this PNG (and write view files beside it) instead of printing.")] = None,
+                             typer.Option(help="Draw to this PNG, with view files beside it, instead of printing.")] = None,
           ) -> None:
     """Print or draw signals of a waveform file."""
     from sim.waves import show
