@@ -99,10 +99,14 @@ def test_interrupt_ends_with_one_line(tmp_path):
     command = [sys.executable, "-u", "-m", "sw_driver.cli", "coe", "--verbose", "--json", str(tmp_path / "a.json"),
                "--picture", str(tmp_path / "a.png")]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                          env=os.environ | {"PYTHONPATH": str(ROOT)}) as run:
-        assert "expert" in run.stdout.readline()         # in mid-run
-        time.sleep(0.1)
-        run.send_signal(signal.SIGINT)
-        _, errors = run.communicate(timeout=30)
+                          env=os.environ | {"PYTHONPATH": str(ROOT)},
+                          preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) as run:     # a background job ignores it
+        try:
+            assert "expert" in run.stdout.readline()         # in mid-run
+            time.sleep(0.1)
+            run.send_signal(signal.SIGINT)
+            _, errors = run.communicate(timeout=30)
+        finally:
+            run.kill()
     assert (run.returncode, errors) == (130, "rdu: interrupted\n")
     assert not list(tmp_path.iterdir())
