@@ -11,7 +11,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 
-__all__ = ["AGCUConfig", "ConfigError", "DRAMConfig", "PCUConfig", "PMUConfig", "PRESETS", "RDNConfig", "RDUConfig", "preset"]
+__all__ = ["PRESETS", "AGCUConfig", "ConfigError", "DRAMConfig", "PCUConfig", "PMUConfig", "RDNConfig", "RDUConfig", "preset"]
 
 
 class ConfigError(ValueError):

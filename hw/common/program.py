@@ -77,10 +77,9 @@ class ConfigRegister(wiring.Component):
         m = Module()
         width = Shape.cast(self.layout).width
         words = [Signal(min(32, width - 32 * index), name=f"word_{index}") for index in range(words_of(self.layout))]
-        with m.If(self.write.valid & (self.write.unit == self.unit_id)):
-            with m.Switch(self.write.word):
-                for index, word in enumerate(words):
-                    with m.Case(index):
-                        m.d.sync += word.eq(self.write.data)
+        with m.If(self.write.valid & (self.write.unit == self.unit_id)), m.Switch(self.write.word):
+            for index, word in enumerate(words):
+                with m.Case(index):
+                    m.d.sync += word.eq(self.write.data)
         m.d.comb += self.program.eq(Cat(words))
         return m
