@@ -15,7 +15,7 @@ __all__ = ["AGCUWithDRAM"]
 
 
 class AGCUWithDRAM(wiring.Component):
-    """The ports of an AGCU except ``memory``; the TLN's other requesters are tied off. A broken DRAM rule stops the simulation."""
+    """The ports of an AGCU except ``memory``; the TLN's other requesters are tied off. A broken DRAM rule ends the simulation."""
 
     def __init__(self, config: RDUConfig):
         self.config = config
@@ -28,7 +28,8 @@ class AGCUWithDRAM(wiring.Component):
         m.submodules.agcu = agcu
         m.submodules.tln = tln = TLN(config)
         connect(m, agcu.memory, tln.requesters[0])
-        for number, (tier, channel) in enumerate([*((config.hbm, port) for port in tln.hbm), *((config.ddr, port) for port in tln.ddr)]):
+        channels = [(tier, port) for tier, ports in ((config.hbm, tln.hbm), (config.ddr, tln.ddr)) for port in ports]
+        for number, (tier, channel) in enumerate(channels):
             controller = DRAMController(tier, beat_bytes=config.beat_bytes, tag_bits=channel_tag_bits(config))
             device = DRAMDevice(tier, number, config.beat_bytes)
             m.submodules[f"controller_{number}"], m.submodules[f"device_{number}"] = controller, device
