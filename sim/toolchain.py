@@ -63,12 +63,12 @@ def verilator_version() -> str:
     return answer.stdout.strip()
 
 
-@functools.cache
 def compiler_name() -> str:
     """What ``CXX`` says, else g++."""
     return os.environ.get("CXX", "g++")
 
 
+@functools.cache
 def compiler() -> str:
     """The C++ compiler, :func:`compiler_name`. Raises :class:`ToolchainError` if it is not there."""
     chosen = compiler_name()
