@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -69,7 +70,7 @@ def verilog(preset_name: Preset = "small", json_file: Json = None,
         raise ConfigError(f"preset {config.name} has a grid of {config.rows}x{config.columns}: tiles of up to "
                           f"{MOST_UNITS_IN_A_TILE} units are generated as a whole; use it for single units and "
                           "the performance model")
-    with console.status(f"generating Verilog of {config.name}") if output else _quiet():
+    with console.status(f"generating Verilog of {config.name}") if output else contextlib.nullcontext():
         text = to_verilog(Socket(config), "rdu_socket", synthesis=True)
     if output is None:
         sys.stdout.write(text)
@@ -80,14 +81,6 @@ def verilog(preset_name: Preset = "small", json_file: Json = None,
 
 
 MOST_UNITS_IN_A_TILE = 256
-
-
-class _quiet:
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_exception):
-        return None
 
 
 @app.command()
