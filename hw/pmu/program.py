@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -104,7 +105,7 @@ class PMUProgram:
     ``buffers`` of ``buffer_stride`` elements each rotate between the write engine and the synchronised read engines.
     ``bank_map``: which address bits select the bank (None: the lowest, a conventional interleaving).
     ``pitch``: 0, a linear scratchpad; else a power of two: rows of ``pitch`` elements are striped diagonally over the lanes,
-    for transposed reads.
+    for transposed reads. ``lengths``: names of loop bounds that may be replaced at launch (recipes.py), not part of the bits.
     """
 
     write: Write | None = None
@@ -114,6 +115,7 @@ class PMUProgram:
     bank_map: BankMap | None = None
     element: Element = Element.WORD
     pitch: int = 0
+    lengths: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
 
     @property
     def engines(self) -> dict[str, Engine]:
