@@ -105,9 +105,9 @@ def _digest(content: bytes) -> str:
 
 
 def digests(paths: Sequence[Path]) -> dict[str, str]:
-    """Of each file, and of the headers beside it that it may include."""
+    """Of each file, and of the headers beside it that it may include; by the name from its folder on, so that checkouts share builds."""
     beside = {header for path in paths for header in path.parent.iterdir() if header.suffix in HEADERS}
-    return {str(path): _digest(path.read_bytes()) for path in sorted({*paths, *beside})}
+    return {f"{path.parent.name}/{path.name}": _digest(path.read_bytes()) for path in sorted({*paths, *beside})}
 
 
 @contextlib.contextmanager
