@@ -37,6 +37,9 @@ def check(graph: Graph) -> None:
 def _check_core(graph: Graph, node: Node) -> None:
     if any(graph[name].shape is None for name in (*node.inputs, *node.outputs)):
         raise GraphError(f"node {node.name!r}: a core operator needs known shapes")
+    for name in (*node.inputs, *node.outputs):
+        if not graph[name].dtype.is_core:
+            raise GraphError(f"node {node.name!r}: {graph[name]} is not a type of core operators")
     inputs, output = [graph[name] for name in node.inputs], graph[node.output]
     problem = RULES[node.op](node, inputs, output)
     if problem:
@@ -99,9 +102,7 @@ def _reduce(node: Node, inputs: list[Tensor], output: Tensor) -> str:
 
 def _view(node: Node, inputs: list[Tensor], output: Tensor) -> str:
     [x], view = inputs, node.attributes
-    if len(view.shape) != len(view.strides):
-        return "as many strides as dimensions"
-    extents = [(size - 1) * stride for size, stride in zip(view.shape, view.strides, strict=True)]
+    extents = [(size - 1) * stride for size, stride in view.loops]
     low, high = (view.offset + sum(extent for extent in extents if (extent > 0) == up) for up in (False, True))
     if prod(view.shape) and not 0 <= low <= high < x.elements:
         return f"reaches elements {low} to {high} of {x.elements}"

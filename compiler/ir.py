@@ -12,7 +12,7 @@ MAP(x0, x1, ...) -> y                           :class:`Map`
 REDUCE(x[..., N]) -> [..., 1]                   :class:`Reduce`
     Sum, maximum, minimum, or the INT32 index of the first maximum, over the last axis.
 VIEW(x) -> y                                    :class:`View`
-    y[i0, i1, ...] = flat(x)[offset + i0 * strides[0] + ...]: an access pattern; no data moves.
+    y[i0, i1, ...] = flat(x)[offset + i0 * stride + i1 * stride + ...]: an access pattern; no data moves.
 COPY(x0, x1, ...) -> y                          :class:`Copy`
     Writes each input to its places in y; places that no input covers are 0.
 GATHER(table[N, ...], indices INT32[...]) -> [..., ...]
@@ -66,10 +66,18 @@ class DType(Enum):
     BF16 = "bf16"
     INT32 = "int32"        # also truth values, 0 and 1
     INT8 = "int8"          # in memory only: a MAP reads it as an INT32
+    INT64 = "int64"        # in imported graphs only, as is BOOL: lowering makes them INT32
+    BOOL = "bool"
 
     @property
     def numpy(self) -> np.dtype:
-        return np.dtype({DType.FP32: np.float32, DType.BF16: ml_dtypes.bfloat16, DType.INT32: np.int32, DType.INT8: np.int8}[self])
+        return np.dtype({DType.FP32: np.float32, DType.BF16: ml_dtypes.bfloat16, DType.INT32: np.int32, DType.INT8: np.int8,
+                         DType.INT64: np.int64, DType.BOOL: np.bool_}[self])
+
+    @property
+    def is_core(self) -> bool:
+        """Whether core graphs, and the hardware, have it."""
+        return self not in (DType.INT64, DType.BOOL)
 
     @property
     def bytes(self) -> int:
@@ -215,27 +223,57 @@ class Reduce:
 
 @dataclass(frozen=True)
 class View:
-    """Shape, strides in elements (0: repeated; negative: backwards) and offset, over the row-major source."""
+    """An access pattern over a row-major source: for every axis the nest of loops that runs over it, outermost first.
 
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
+    A loop is (size, stride in elements); stride 0 repeats, a negative one runs backwards. Usually an axis is one loop; an axis of
+    several merges dimensions that are not adjacent in memory (im2col: channel, kernel row and kernel column are the one axis K).
+    Loops of size 1 are left out and loops of one axis that can be one are one, so equal views compare equal.
+    """
+
+    axes: tuple[tuple[tuple[int, int], ...], ...]
     offset: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "axes", tuple(merged(axis) for axis in self.axes))
+
+    @classmethod
+    def of(cls, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0) -> View:
+        """One loop per axis, as numpy's strided arrays (strides in elements)."""
+        return cls(tuple(((size, stride),) for size, stride in zip(shape, strides, strict=True)), offset)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(prod(size for size, _ in axis) for axis in self.axes)
+
+    @property
+    def strides(self) -> tuple[int, ...] | None:
+        """One stride per axis (0 where the size is 1), or None where an axis needs several loops."""
+        if any(len(axis) > 1 for axis in self.axes):
+            return None
+        return tuple(axis[0][1] if axis else 0 for axis in self.axes)
+
+    @property
+    def loops(self) -> tuple[tuple[int, int], ...]:
+        """The shortest nest, outermost first, that visits the elements in row-major order."""
+        return merged(tuple(loop for axis in self.axes for loop in axis))
 
     @property
     def is_contiguous(self) -> bool:
         """Whether it reads consecutive elements, each once."""
-        return all(size == 1 or stride == expected for size, stride, expected in
-                   zip(self.shape, self.strides, row_major(self.shape), strict=True))
+        return not self.loops or (len(self.loops) == 1 and self.loops[0][1] == 1)
 
     def indices(self) -> np.ndarray:
         """Flat index in the source of every element."""
-        total = np.full(self.shape, self.offset, dtype=np.int64)
-        for axis, (size, stride) in enumerate(zip(self.shape, self.strides, strict=True)):
-            total += (np.arange(size, dtype=np.int64) * stride).reshape([-1 if axis == other else 1 for other in range(len(self.shape))])
-        return total
+        total = np.array([self.offset], dtype=np.int64)
+        for size, stride in self.loops:
+            total = (total[:, None] + np.arange(size, dtype=np.int64) * stride).reshape(-1)
+        return total.reshape(self.shape)
 
     def __str__(self) -> str:
-        return f"shape={list(self.shape)} strides={list(self.strides)} offset={self.offset}"
+        if self.strides is not None:
+            return f"strides={list(self.strides)} offset={self.offset}"
+        axes = ", ".join("*".join(f"{size}:{stride}" for size, stride in axis) or "1" for axis in self.axes)
+        return f"axes=[{axes}] offset={self.offset}"
 
 
 @dataclass(frozen=True)
@@ -363,3 +401,16 @@ def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
         strides.append(step)
         step *= size
     return tuple(reversed(strides))
+
+
+def merged(loops: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+    """The shortest nest of (size, stride) loops, outermost first, with the same visits in the same order."""
+    found: list[tuple[int, int]] = []
+    for size, stride in loops:
+        if size == 1:
+            continue
+        if found and found[-1][1] == size * stride:
+            found[-1] = (found[-1][0] * size, stride)
+        else:
+            found.append((size, stride))
+    return tuple(found)

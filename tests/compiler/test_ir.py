@@ -48,8 +48,8 @@ def test_core_operators():
     np.testing.assert_array_equal(output(Core.MATMUL, Matmul(), (2, 2, 2), x=X, w=w, b=w[0, 0]), X @ w + w[0, 0])
     np.testing.assert_array_equal(output(Core.REDUCE, Reduce(Reduction.SUM), (2, 1), x=X), [[3], [12]])
     np.testing.assert_array_equal(output(Core.REDUCE, Reduce(Reduction.ARGMAX), (2, 1), DType.INT32, x=X), [[2], [2]])
-    np.testing.assert_array_equal(output(Core.VIEW, View((3, 2), (1, 3)), (3, 2), x=X), X.T)
-    np.testing.assert_array_equal(output(Core.VIEW, View((2, 2), (-3, -1), 5), (2, 2), x=X), X[::-1, :0:-1])
+    np.testing.assert_array_equal(output(Core.VIEW, View.of((3, 2), (1, 3)), (3, 2), x=X), X.T)
+    np.testing.assert_array_equal(output(Core.VIEW, View.of((2, 2), (-3, -1), 5), (2, 2), x=X), X[::-1, :0:-1])
     padded = output(Core.COPY, Copy((Place((5, 1), 6),)), (3, 5), x=X)
     np.testing.assert_array_equal(padded, np.pad(X, ((1, 0), (1, 1))))
     rows = np.array([1, 0, 1], dtype=np.int32)
@@ -66,8 +66,15 @@ def test_map_broadcasts_and_counts():
 
 
 def test_views_know_when_they_are_contiguous():
-    assert View((2, 1, 3), (3, 99, 1), 4).is_contiguous
-    assert not View((3, 2), (1, 3)).is_contiguous
+    assert View.of((2, 1, 3), (3, 99, 1), 4).is_contiguous
+    assert not View.of((3, 2), (1, 3)).is_contiguous
+    assert View.of((2, 3), (3, 1)) == View((((2, 3), (1, 7)), ((3, 1),)))
+
+
+def test_an_axis_may_be_several_loops():
+    windows = View((((2, 1),), ((2, 3), (2, 1))))           # two windows of 2 x 2 along the columns of x
+    assert windows.shape == (2, 4) and windows.strides is None and len(windows.loops) == 3
+    np.testing.assert_array_equal(output(Core.VIEW, windows, (2, 4), x=X), [[0, 1, 3, 4], [1, 2, 4, 5]])
 
 
 @pytest.mark.parametrize("graph, text", [
@@ -76,7 +83,7 @@ def test_views_know_when_they_are_contiguous():
     (one(Core.MAP, Map((Step(Function.FADD, (Argument("input", 0), Argument("input", 1))),)), (2, 3), x=X), "x1 is not there"),
     (one(Core.MAP, Map((Step(Function.RELU, (Argument("input", 0),) * 2),)), (2, 3), x=X), "takes 1"),
     (one(Core.MAP, Map((Step(Function.FLT, (Argument("input", 0),) * 2),)), (2, 3), x=X), "type"),
-    (one(Core.VIEW, View((4, 2), (2, 1)), (4, 2), x=X), "reaches elements 0 to 7 of 6"),
+    (one(Core.VIEW, View.of((4, 2), (2, 1)), (4, 2), x=X), "reaches elements 0 to 7 of 6"),
     (one(Core.COPY, Copy((Place((3, 1), 1),)), (2, 3), x=X), "outside"),
     (one(Core.REDUCE, Reduce(Reduction.MAX), (2, 3), x=X), r"gives \[2, 1\]"),
     (one(Core.GATHER, Gather(), (2, 3), x=X, rows=X[0]), "INT32"),
@@ -104,5 +111,5 @@ def test_element_types():
 
 
 def test_dump_tells_everything():
-    text = one(Core.VIEW, View((3, 2), (1, 3)), (3, 2), x=X).dump()
-    assert "input  x: fp32[2, 3]" in text and "VIEW(x)  shape=[3, 2] strides=[1, 3] offset=0" in text
+    text = one(Core.VIEW, View.of((3, 2), (1, 3)), (3, 2), x=X).dump()
+    assert "input  x: fp32[2, 3]" in text and "VIEW(x)  strides=[1, 3] offset=0" in text
