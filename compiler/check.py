@@ -14,6 +14,7 @@ __all__ = ["check", "step_is_integer"]
 def check(graph: Graph) -> None:
     """Raises :class:`GraphError` for the first thing that is wrong, naming the node."""
     known = set(graph.inputs) | {tensor.name for tensor in graph.constants}
+    viewed: set[str] = set()
     for tensor in graph.tensors.values():
         if tensor.is_constant and (tensor.value.shape != tensor.shape or tensor.value.dtype != tensor.dtype.numpy):
             raise GraphError(f"constant {tensor.name!r} is {tensor.value.dtype}{list(tensor.value.shape)}, declared {tensor}")
@@ -28,6 +29,10 @@ def check(graph: Graph) -> None:
                 raise GraphError(f"node {node.name!r} makes {name!r}, which is not declared")
             known.add(name)
         if isinstance(node.op, Core):
+            if node.op is Core.VIEW and node.inputs[0] in viewed:
+                raise GraphError(f"node {node.name!r} is a VIEW of the VIEW {node.inputs[0]!r}")
+            if node.op is Core.VIEW:
+                viewed.add(node.output)
             _check_core(graph, node)
     for name in graph.outputs:
         if name not in known:

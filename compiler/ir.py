@@ -12,7 +12,8 @@ MAP(x0, x1, ...) -> y                           :class:`Map`
 REDUCE(x[..., N]) -> [..., 1]                   :class:`Reduce`
     Sum, maximum, minimum, or the INT32 index of the first maximum, over the last axis.
 VIEW(x) -> y                                    :class:`View`
-    y[i0, i1, ...] = flat(x)[offset + i0 * stride + i1 * stride + ...]: an access pattern; no data moves.
+    y[i0, i1, ...] = flat(x)[offset + i0 * stride + i1 * stride + ...]: an access pattern; no data moves. x is not a VIEW itself.
+    A graph's output is a VIEW only as another shape of a whole tensor that a node made (the same bytes).
 COPY(x0, x1, ...) -> y                          :class:`Copy`
     Writes each input to its places in y; places that no input covers are 0.
 GATHER(table[N, ...], indices INT32[...]) -> [..., ...]

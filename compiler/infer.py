@@ -1,0 +1,76 @@
+"""Shapes and types of an imported graph, by the operators' ONNX definitions; what depends on constants alone becomes a constant.
+
+One walk does both, as shapes depend on constants (Reshape) and constants on shapes (Shape).
+"""
+
+from __future__ import annotations
+
+import onnx
+from onnx import numpy_helper
+
+from .fold import fold
+from .import_onnx import TYPES, onnx_type
+from .ir import DType, Graph, GraphError, Node, Tensor
+
+__all__ = ["infer", "node_proto"]
+
+LARGEST_HINT = 1 << 12       # elements of a constant that shape inference may look at
+KEPT = frozenset({"DequantizeLinear"})       # weights stay INT8 in memory
+
+
+def infer(graph: Graph, *, keep_int8: bool = False) -> Graph:
+    """The graph with a shape and a type for every tensor. Zero-sized tensors and free dimensions are refused.
+
+    ``keep_int8``: weights behind a DequantizeLinear stay INT8 constants.
+    """
+    tensors, nodes = dict(graph.tensors), []
+    for node in graph.nodes:
+        values = fold(node, tensors) if not (keep_int8 and node.op in KEPT) else None
+        if values is None:
+            nodes.append(node)
+            for output in _types(node, tensors):
+                tensors[output.name] = output
+        else:
+            for name, value in zip(node.outputs, values, strict=False):
+                tensors[name] = Tensor(name, value.shape, DType.of(value), value)
+    return graph.with_nodes(nodes, tensors)
+
+
+def _types(node: Node, tensors: dict[str, Tensor]) -> list[Tensor]:
+    opset = node.attributes.values["opset"]
+    types, data = {}, {}
+    for name in node.inputs:
+        if not name:
+            continue
+        tensor = tensors[name]
+        types[name] = onnx.helper.make_tensor_type_proto(onnx_type(tensor.dtype), tensor.shape)
+        if tensor.is_constant and tensor.elements <= LARGEST_HINT:
+            data[name] = numpy_helper.from_array(tensor.value, name)
+    try:
+        schema = onnx.defs.get_schema(node.op, opset)
+        found = onnx.shape_inference.infer_node_outputs(schema, node_proto(node), types, data,
+                                                        opset_imports=[onnx.helper.make_opsetid("", opset)])
+    except Exception as error:
+        text = " ".join(str(error).split())
+        raise GraphError(f"operator {node.op} of node {node.name!r}: {text}; its inputs are "
+                         f"{', '.join(str(tensors[name]) for name in node.inputs if name)}") from None
+    return [_output(node, name, found) for name in node.outputs]
+
+
+def _output(node: Node, name: str, found: dict[str, onnx.TypeProto]) -> Tensor:
+    kind = found[name].tensor_type if name in found else None
+    if kind is None or not kind.HasField("shape") or not all(axis.HasField("dim_value") for axis in kind.shape.dim):
+        raise GraphError(f"operator {node.op} of node {node.name!r}: the shape of {name!r} depends on values that are not constant")
+    shape = tuple(axis.dim_value for axis in kind.shape.dim)
+    if 0 in shape:
+        raise GraphError(f"operator {node.op} of node {node.name!r} makes {name!r} of shape {list(shape)}, which is empty")
+    if kind.elem_type not in TYPES:
+        raise GraphError(f"operator {node.op} of node {node.name!r} makes {name!r} of type "
+                         f"{onnx.TensorProto.DataType.Name(kind.elem_type).lower()}; there are {', '.join(t.value for t in DType)}")
+    return Tensor(name, shape, TYPES[kind.elem_type])
+
+
+def node_proto(node: Node) -> onnx.NodeProto:
+    """The node as ONNX has it."""
+    attributes = {key: value for key, value in node.attributes.values.items() if key != "opset"}
+    return onnx.helper.make_node(node.op, node.inputs, node.outputs, node.name, **attributes)

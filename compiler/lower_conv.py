@@ -1,0 +1,120 @@
+"""Convolution as a product over an access pattern (im2col without the copy), and pooling as a reduction over one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from .emit import Emitter
+from .ir import Reduction
+from .operators import Call, lowers
+
+__all__: list[str] = []
+
+
+@dataclass(frozen=True)
+class _Geometry:
+    """Kernel, strides, dilations and padding of the spatial axes."""
+
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+    @classmethod
+    def of(cls, call: Call, kernel: tuple[int, ...]) -> _Geometry:
+        rank, spatial = len(kernel), call.shape(0)[2:]
+        strides, dilations = tuple(call.get("strides", (1,) * rank)), tuple(call.get("dilations", (1,) * rank))
+        pads, auto = tuple(call.get("pads", (0,) * 2 * rank)), call.get("auto_pad", "NOTSET")
+        spans = [(size - 1) * dilation + 1 for size, dilation in zip(kernel, dilations, strict=True)]
+        wanted = call.output().shape[2:]
+        total = [max((out - 1) * step + span - size, 0) for out, step, span, size in zip(wanted, strides, spans, spatial, strict=True)]
+        if auto in ("SAME_UPPER", "SAME_LOWER"):
+            before = tuple(count // 2 if auto == "SAME_UPPER" else count - count // 2 for count in total)
+        else:
+            before = (0,) * rank if auto == "VALID" else pads[:rank]
+        # The end is padded, or cut off, to what the last window needs: that covers ceil_mode.
+        after = tuple((out - 1) * step + span - size - low
+                      for out, step, span, size, low in zip(wanted, strides, spans, spatial, before, strict=True))
+        return cls(kernel, strides, dilations, before, after)
+
+    def windows(self, e: Emitter, x: str, fill: float = 0.0) -> str:
+        """x[B, C, *S] -> [B, C, *positions, *kernel]."""
+        padded = e.pad(x, (0, 0, *self.before), (0, 0, *self.after), fill)
+        return e.windows(padded, self.kernel, self.strides, self.dilations)
+
+
+@lowers("Conv")
+def _conv(e: Emitter, call: Call) -> str:
+    weights, groups = call[1], call.get("group", 1)
+    features, channels, *kernel = e.shape(weights)
+    if len(kernel) not in (1, 2):
+        raise call.error(f"{len(kernel)} spatial axes; 1-D and 2-D are there")
+    batch, rank = call.shape(0)[0], len(kernel)
+    with e.composite("conv"):
+        taken = _Geometry.of(call, tuple(kernel)).windows(e, call[0])
+        positions = e.shape(taken)[2:2 + rank]
+        rows, inner = batch * prod(positions), channels * prod(kernel)
+        grouped = e.reshape(taken, (batch, groups, channels, *positions, *kernel))
+        space = range(3, 3 + rank)
+        order = (1, 0, *space, 2, *range(3 + rank, 3 + 2 * rank))
+        if groups == 1:
+            columns = e.reshape(e.transpose(grouped, order), (rows, inner))
+            bias = call[2] if call.has(2) else None
+            product = e.matmul(columns, e.swap(e.reshape(weights, (features, inner))), bias)
+        else:
+            columns = e.reshape(e.transpose(grouped, order), (groups, rows, inner))
+            product = e.matmul(columns, e.swap(e.reshape(weights, (groups, features // groups, inner))))
+            if call.has(2):
+                bias = e.reshape(call[2], (groups, 1, features // groups))
+                product = e.map(lambda x, y: x + y, product, bias, dtype=call.output_dtype())
+        whole = e.reshape(product, (groups, batch, *positions, features // groups))
+        turned = e.transpose(whole, (1, 0, 2 + rank, *range(2, 2 + rank)))
+        return e.reshape(turned, (batch, features, *positions))
+
+
+@lowers("MaxPool", "AveragePool")
+def _pool(e: Emitter, call: Call) -> str:
+    average = call.node.op == "AveragePool"
+    if len(call.node.outputs) > 1:
+        raise call.error("the indices of the maxima are not there")
+    kernel = tuple(call.get("kernel_shape"))
+    geometry, rank = _Geometry.of(call, kernel), len(kernel)
+    with e.composite("pool"):
+        taken = geometry.windows(e, call[0], 0.0 if average else -np.inf)
+        axes = range(2 + rank, 2 + 2 * rank)
+        result = e.reduce(Reduction.SUM if average else Reduction.MAX, taken, axes, keepdims=False)
+        if not average:
+            return result
+        counts = _counts(call, geometry)
+        if (counts == counts.flat[0]).all():
+            factor = float(np.float32(1 / counts.flat[0]))
+            return e.map(lambda x: x * factor, result, dtype=call.output_dtype())
+        return e.map(lambda x, y: x * y, result, e.floats(1 / counts), dtype=call.output_dtype())
+
+
+def _counts(call: Call, geometry: _Geometry) -> np.ndarray:
+    """How many elements each window averages over, [*positions]."""
+    result, pads = np.ones(()), call.get("pads", (0,) * 2 * len(geometry.kernel))
+    for axis, (kernel, step, dilation, low) in enumerate(zip(geometry.kernel, geometry.strides, geometry.dilations, geometry.before,
+                                                             strict=True)):
+        size, positions = call.shape(0)[2 + axis], call.output().shape[2 + axis]
+        first, last = 0, size
+        if call.get("count_include_pad", 0):
+            first, last = -low, size + (pads[len(geometry.kernel) + axis] if call.get("auto_pad", "NOTSET") == "NOTSET"
+                                        else geometry.after[axis])
+        taps = np.arange(positions)[:, None] * step - low + np.arange(kernel) * dilation
+        result = result[..., None] * ((taps >= first) & (taps < last)).sum(axis=1)
+    return result
+
+
+@lowers("GlobalAveragePool", "GlobalMaxPool")
+def _global_pool(e: Emitter, call: Call) -> str:
+    shape = call.shape(0)
+    average = call.node.op == "GlobalAveragePool"
+    result = e.reduce(Reduction.SUM if average else Reduction.MAX, call[0], range(2, len(shape)))
+    factor = float(np.float32(1 / prod(shape[2:])))
+    return e.map(lambda x: x * factor, result, dtype=call.output_dtype()) if average else result
