@@ -58,7 +58,7 @@ class Emitter:
 
     def constant(self, value: np.ndarray, name: str = "") -> str:
         """A constant; equal ones are one tensor."""
-        value = np.ascontiguousarray(value)
+        value = np.asarray(value, order="C")
         kind = DType.of(value)
         key = (kind, value.shape, value.tobytes())
         if key not in self._constants:

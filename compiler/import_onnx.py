@@ -50,6 +50,7 @@ def import_model(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]] |
         from onnx.inliner import inline_local_functions
         model = inline_local_functions(model)
     graph = model.graph
+    _check_operators(graph)
     tensors: dict[str, Tensor] = {}
     for initializer in graph.initializer:
         tensors[initializer.name] = _constant(initializer.name, initializer)
@@ -58,14 +59,24 @@ def import_model(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]] |
         tensors[value.name] = _input(value, (shapes or {}).get(value.name))
     nodes = [_node(node, number, tensors, opset) for number, node in enumerate(graph.node)]
     return Graph(name or graph.name or "model", tuple(node for node in nodes if node), tensors,
-                 tuple(value.name for value in inputs), tuple(value.name for value in graph.output))
+                 tuple(value.name for value in inputs), tuple(value.name for value in graph.output)).check()
+
+
+def _name(node: onnx.NodeProto, number: int) -> str:
+    return node.name or f"{node.op_type}_{number}"
+
+
+def _check_operators(graph: onnx.GraphProto) -> None:
+    known = supported()
+    for number, node in enumerate(graph.node):
+        standard = node.domain in ("", "ai.onnx")
+        if not standard or node.op_type not in known:
+            kind = node.op_type if standard else f"{node.domain}.{node.op_type}"
+            raise GraphError(f"operator {kind} of node {_name(node, number)!r} is not there; there are {', '.join(known)}")
 
 
 def _node(node: onnx.NodeProto, number: int, tensors: dict[str, Tensor], opset: int) -> Node | None:
-    name = node.name or f"{node.op_type}_{number}"
-    if node.domain not in ("", "ai.onnx") or node.op_type not in supported():
-        kind = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
-        raise GraphError(f"operator {kind} of node {name!r} is not there; there are {', '.join(supported())}")
+    name = _name(node, number)
     values = {attribute.name: _attribute(attribute, name) for attribute in node.attribute}
     if node.op_type == "Constant":
         tensors[node.output[0]] = _constant(node.output[0], next(iter(values.values())))

@@ -45,7 +45,7 @@ def evaluate(graph: Graph, node: Node, inputs: list[np.ndarray]) -> np.ndarray:
         case Core.MATMUL:
             return np.matmul(inputs[0], inputs[1]) + (inputs[2] if len(inputs) == 3 else 0.0)
         case Core.MAP:
-            return np.ascontiguousarray(np.broadcast_to(_map(attributes, inputs, shape), shape))
+            return np.array(np.broadcast_to(_map(attributes, inputs, shape), shape))
         case Core.REDUCE:
             return _reduce(attributes.kind, inputs[0])
         case Core.VIEW:

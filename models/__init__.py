@@ -1,0 +1,5 @@
+"""Small real models: the zoo that the compiler is tested and measured with. ``python -m models`` writes them as ONNX files."""
+
+from .zoo import ZOO, Entry, entry
+
+__all__ = ["ZOO", "Entry", "entry"]

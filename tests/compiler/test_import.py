@@ -1,0 +1,138 @@
+"""What is refused at the door: one clear error each."""
+
+import ml_dtypes
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from compiler.builder import Builder
+from compiler.front import front
+from compiler.import_onnx import import_model, load
+from compiler.infer import infer
+from compiler.inputs import checked, declared, load_arrays, random_inputs, save_arrays
+from compiler.ir import DType, GraphError
+from compiler.reference import run
+
+
+def tiny(op="Relu", dtype=TensorProto.FLOAT, shape=("n", 3), opset=21, domain="", **attributes) -> onnx.ModelProto:
+    node = helper.make_node(op, ["x"], ["y"], name="the_node", domain=domain, **attributes)
+    graph = helper.make_graph([node], "tiny", [helper.make_tensor_value_info("x", dtype, shape)],
+                              [helper.make_tensor_value_info("y", dtype, shape)])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)])
+
+
+@pytest.mark.parametrize("model, shapes, text", [
+    (tiny("Hardmax"), {}, r"operator Hardmax of node 'the_node' is not there; there are Abs, Add, .*, Where"),
+    (tiny("BiasGelu", domain="com.microsoft"), {}, "operator com.microsoft.BiasGelu of node 'the_node' is not there"),
+    (tiny(opset=11), {}, "opset 11 is not there; there are 17 to 26"),
+    (tiny(dtype=TensorProto.DOUBLE), {}, "input 'x' is of type double; there are fp32, bf16"),
+    (tiny(), {}, r"'x' has free dimensions \['n', 3\]: give its shape"),
+    (tiny(), {"x": (2, 4)}, r"'x' is \[2, 4\], the model wants \['n', 3\]"),
+    (tiny(), {"x": (2,)}, r"'x' is \[2\], the model wants"),
+    (tiny(), {"x": (0, 3)}, "is empty"),
+])
+def test_refused(model, shapes, text):
+    with pytest.raises(GraphError, match=text) as caught:
+        import_model(model, shapes)
+    assert "\n" not in str(caught.value)
+
+
+def test_free_dimensions_are_bound():
+    assert infer(import_model(tiny(), {"x": (2, 3)}))["y"].shape == (2, 3)
+
+
+def test_shapes_that_clash_name_the_node():
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"], name="the_product")]
+    graph = helper.make_graph(nodes, "clash", [helper.make_tensor_value_info("x", TensorProto.FLOAT, (2, 3))],
+                              [helper.make_empty_tensor_value_info("y")], [numpy_helper.from_array(np.ones((4, 5), np.float32), "w")])
+    with pytest.raises(GraphError, match=r"MatMul of node 'the_product'.*x: fp32\[2, 3\], w: fp32\[4, 5\]"):
+        infer(import_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)])))
+
+
+def test_shapes_that_depend_on_values():
+    nodes = [helper.make_node("Reshape", ["x", "s"], ["y"], name="the_node")]
+    graph = helper.make_graph(nodes, "dynamic", [helper.make_tensor_value_info("x", TensorProto.FLOAT, (2, 3)),
+                                                 helper.make_tensor_value_info("s", TensorProto.INT64, (2,))],
+                              [helper.make_empty_tensor_value_info("y")])
+    with pytest.raises(GraphError, match=r"Reshape of node 'the_node'.*depends on values"):
+        infer(import_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)])))
+
+
+def test_damaged_files(tmp_path):
+    path = tmp_path / "m.onnx"
+    with pytest.raises(GraphError, match="does not exist"):
+        load(path)
+    good = tiny(shape=(2, 3)).SerializeToString()
+    for content in (b"", b"nonsense" * 20, good[:len(good) // 2], good[5:]):
+        path.write_bytes(content)
+        with pytest.raises(GraphError, match=r"m.onnx .*(no graph|no valid ONNX)") as caught:
+            load(path)
+        assert "\n" not in str(caught.value)
+    model = tiny(shape=(2, 3))
+    model.graph.node[0].input[0] = "nobody"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(GraphError, match="nobody"):
+        load(path)
+
+
+def model_of_many_types():
+    b = Builder("types")
+    x, h, i = b.input("x", (2, 3)), b.input("h", (2, 3), DType.BF16), b.input("i", (3,), DType.INT64)
+    b.output("y", x + h.op("Cast", to=1) + i.op("Cast", to=1))
+    b.output("n", i + np.int64(1), DType.INT64)
+    b.output("t", x > 0.0, DType.BOOL)
+    return infer(b.graph())
+
+
+def test_inputs_are_checked():
+    graph = model_of_many_types()
+    x, h, i = np.ones((2, 3), np.float32), np.ones((2, 3), ml_dtypes.bfloat16), np.array([1, 2, 3])
+    good = {"x": x, "h": h, "i": i}
+    found = checked(graph, good)
+    assert found["i"].dtype == np.int32 and found["h"].dtype == ml_dtypes.bfloat16
+    for other in (h.view(np.uint16), h.astype(np.float32), h.view("V2")):
+        assert (checked(graph, good | {"h": other})["h"] == h).all()
+    for wrong, text in [({"x": x.T}, r"'x' is \[3, 2\], the model wants x: fp32\[2, 3\]"), ({"x": i}, "'x' is"),
+                        ({"x": x.astype(np.int64)}, "'x' is int64"), ({"i": x[0]}, "'i' is float32"), ({"i": i + 2**31}, "INT32 does not"),
+                        ({"z": x}, "there is no input 'z'; the model's inputs are x: fp32")]:
+        with pytest.raises(GraphError, match=text):
+            checked(graph, good | wrong)
+    with pytest.raises(GraphError, match="input 'x' is missing; input 'i' is missing"):
+        checked(graph, {"h": h})
+
+
+def test_outputs_have_the_declared_types(tmp_path):
+    graph = model_of_many_types()
+    inputs = random_inputs(graph, 3)
+    outputs = declared(graph, run(front(graph), checked(graph, inputs)))
+    assert {name: value.dtype.name for name, value in outputs.items()} == {"y": "float32", "n": "int64", "t": "bool"}
+    save_arrays(tmp_path / "deep" / "out.npz", outputs | {"half": inputs["h"]})
+    assert load_arrays(tmp_path / "deep" / "out.npz")["half"].dtype == np.float32
+
+
+def test_damaged_arrays(tmp_path):
+    path = tmp_path / "in.npz"
+    with pytest.raises(GraphError, match="does not exist"):
+        load_arrays(path)
+    for content in (b"", b"nothing of the kind"):
+        path.write_bytes(content)
+        with pytest.raises(GraphError, match=r"no \.npz file"):
+            load_arrays(path)
+
+
+def test_builder():
+    b = Builder("hand")
+    x = b.input("x", (4, 6))
+    w = np.linspace(-1, 1, 12).reshape(6, 2)
+    with b.scope("first"):
+        hidden = (x @ b.constant(w) - 1.0).tanh()
+    b.output("y", 2.0 - hidden[1:, -1] ** 2)
+    values = np.linspace(-2, 2, 24, dtype=np.float32).reshape(4, 6)
+    found = run(front(b.graph()), {"x": values})["y"]
+    np.testing.assert_allclose(found, 2 - np.tanh(values @ w - 1)[1:, -1] ** 2, rtol=1e-6)
+    assert any(node.name.startswith("first/matmul") for node in b.graph().nodes)
+    with pytest.raises(GraphError, match="two tensors named 'x'"):
+        b.input("x", (1,))
+    with pytest.raises(GraphError, match="operator Hardmax is not there"):
+        b.op("Hardmax", x)
