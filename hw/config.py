@@ -74,11 +74,15 @@ class PMUConfig:
     scalar_outputs: int = 2
     control_wires: int = 4
     sequence_bits: int = 8
+    address_stages: int = 4          # of the address pipeline, shared by all engines
+    ecc: bool = False                # SECDED check bits in the scratchpad
 
     def __post_init__(self) -> None:
         _require(_power_of_two(self.lanes), f"pmu.lanes={self.lanes} must be a power of two")
         _require(_power_of_two(self.banks), f"pmu.banks={self.banks} must be a power of two (bank bits select a bank)")
         _require(_power_of_two(self.bank_rows), f"pmu.bank_rows={self.bank_rows} must be a power of two")
+        _require(0 <= self.address_stages <= 7,
+                 f"pmu.address_stages={self.address_stages} must be from 0 to 7 (packets wait in a queue of 8)")
 
     @property
     def words(self) -> int:

@@ -46,7 +46,7 @@ def counter_names(config: RDUConfig) -> dict[str, list[str]]:
 
 
 def tile_fault_layout() -> data.StructLayout:
-    """A fault and the number of the AGCU that found it."""
+    """A fault and the number of the unit that found it."""
     return data.StructLayout(dict(fault_layout().members) | {"unit": UNIT_BITS})
 
 
@@ -57,8 +57,8 @@ class Tile(wiring.Component):
     -------
     ``reset`` In, resets all units and switches; ``write`` In(ConfigWrite), the config network; ``execute`` In, pulse per
     group; ``busy`` Out, bit g: a unit of group g works (3 cycles after ``execute`` at the latest); ``select`` In and ``value``
-    Out: counter readout (2 cycles); ``memory[i]`` Out(MemoryPort) of AGCU i; ``fault`` Out, the first AGCU's that has one;
-    ``quiesce`` In and ``drained`` Out: AGCUs issue nothing more, none has a request outstanding.
+    Out: counter readout (2 cycles); ``memory[i]`` Out(MemoryPort) of AGCU i; ``fault`` Out, of the first AGCU or PMU
+    that has one; ``quiesce`` In and ``drained`` Out: AGCUs issue nothing more, none has a request outstanding.
 
     Contract: ``write`` reaches a unit one cycle before an ``execute`` of the next cycle does; resetting the tile clears
     every program, and is safe while ``drained``.
@@ -103,7 +103,7 @@ class Tile(wiring.Component):
         self._mesh(m, switches)
         self._edges(m, switches, agcus)
         self._launch(m, [*units.values(), *agcus], [*switches.values()])
-        self._faults(m, agcus)
+        self._faults(m, units, agcus)
         return m
 
     def _attach(self, m: Module, switch: SwitchShell, unit: UnitShell) -> None:
@@ -154,11 +154,14 @@ class Tile(wiring.Component):
             self.value.eq(_any(unit.value for unit in [*units, *switches])),
         ]
 
-    def _faults(self, m: Module, agcus: list) -> None:
-        for index, agcu in reversed(list(enumerate(agcus))):
-            with m.If(agcu.fault.valid):
-                m.d.comb += [getattr(self.fault, name).eq(getattr(agcu.fault, name)) for name in fault_layout().members]
-                m.d.comb += self.fault.unit.eq(self.config.agcu_id(index))
+    def _faults(self, m: Module, units: dict, agcus: list) -> None:
+        sources = [(agcu, self.config.agcu_id(index)) for index, agcu in enumerate(agcus)]
+        if self.config.pmu.ecc:
+            sources += [(unit, self.config.unit_id(*point)) for point, unit in units.items() if not self.config.is_pcu(*point)]
+        for unit, number in reversed(sources):
+            with m.If(unit.fault.valid):
+                m.d.comb += [getattr(self.fault, name).eq(getattr(unit.fault, name)) for name in fault_layout().members]
+                m.d.comb += self.fault.unit.eq(number)
         m.d.comb += self.drained.eq(Cat(agcu.drained for agcu in agcus).all())
 
 

@@ -315,5 +315,6 @@ class Device:
 
     def _fault(self) -> DeviceFault:
         fault, offset = self.read_fields("FAULT"), self.read_register("FAULT_OFFSET")
-        return DeviceFault(f"{self._names[fault['unit']]}: {FaultCause(fault['cause']).name} at virtual address "
-                           f"{fault['segment']:#x}:{offset:#010x}; reset the device before the next launch")
+        name = self._names[fault["unit"]]
+        place = f"scratchpad byte {offset:#x}" if name.startswith("pmu") else f"virtual address {fault['segment']:#x}:{offset:#010x}"
+        return DeviceFault(f"{name}: {FaultCause(fault['cause']).name} at {place}; reset the device before the next launch")

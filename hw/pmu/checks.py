@@ -7,7 +7,7 @@ import numpy as np
 from hw.config import PMUConfig
 
 from .address import Counter, Operation, Scalar, Sequence
-from .geometry import BankMap, Geometry
+from .geometry import CODE_BITS, BankMap, Geometry
 from .program import Engine, PMUProgram, ProgramError, Read, Write, vector_elements, visited
 
 __all__ = ["check_program", "kept"]
@@ -30,8 +30,9 @@ def check_program(program: PMUProgram, config: PMUConfig) -> None:
     _check_source(program, config)
     _check_buffers(program, config)
     _check_handovers(program)
+    _check_injection(program, config)
     stages = sum(len(engine.stages) for engine in program.engines.values())
-    _require(stages <= 4, f"stages: the engines use {stages}, the PMU has 4")
+    _require(stages <= config.address_stages, f"stages: the engines use {stages}, the PMU has {config.address_stages}")
     ports = [engine.index.port for engine in program.engines.values() if isinstance(engine.index, Scalar)]
     ports += program.write.scalars if program.write else ()
     _require(len(ports) == len(set(ports)), f"scalar inputs {sorted(ports)}: one is used twice; a word is taken once")
@@ -42,6 +43,16 @@ def check_program(program: PMUProgram, config: PMUConfig) -> None:
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ProgramError(message)
+
+
+def _check_injection(program: PMUProgram, config: PMUConfig) -> None:
+    inject = program.inject
+    if inject is None:
+        return
+    _require(config.ecc, f"inject={inject}: this PMU has no ECC (PMUConfig.ecc)")
+    _require(0 <= inject.flips < 1 << CODE_BITS, f"inject.flips={inject.flips:#x} must be a mask of {CODE_BITS} bits")
+    _require(0 <= inject.half_lane < 2 * config.lanes, f"inject.half_lane={inject.half_lane} must be from 0 to {2 * config.lanes - 1}")
+    _require(0 <= inject.access < 1 << 32, f"inject.access={inject.access} must be from 0 to 2**32 - 1")
 
 
 def _check_pitch(program: PMUProgram, config: PMUConfig) -> None:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 from hw.config import PMUConfig
 
-__all__ = ["BankMap", "Geometry"]
+__all__ = ["CODE_BITS", "HALF_BITS", "BankMap", "Geometry"]
+
+HALF_BITS, CODE_BITS = 16, 22        # a half-word, and with its check bits (ecc.py)
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,11 @@ class Geometry:
     def half_lanes(self) -> int:
         """16-bit SRAM columns of a bank: two per lane, each with an address of its own."""
         return 2 * self.config.lanes
+
+    @property
+    def cell_bits(self) -> int:
+        """Bits stored for a half-word."""
+        return CODE_BITS if self.config.ecc else HALF_BITS
 
     @property
     def lane_bits(self) -> int:

@@ -6,12 +6,12 @@ from amaranth.lib import data
 from hw.common.program import program_layout
 from hw.config import PMUConfig
 
+from .ecc import ecc_layout
 from .geometry import Geometry
 
-__all__ = ["INDEX_COUNTER", "INDEX_SCALAR", "INDEX_SEQUENCE", "STAGES", "access_layout", "engine_layout", "pmu_layout",
+__all__ = ["INDEX_COUNTER", "INDEX_SCALAR", "INDEX_SEQUENCE", "access_layout", "engine_layout", "pmu_layout",
            "read_fields", "stage_layout", "write_fields"]
 
-STAGES = 4                                                   # of the address pipeline, shared by all engines
 INDEX_SEQUENCE, INDEX_SCALAR, INDEX_COUNTER = 1, 2, 8        # values of ``index``: +input, +loop level; 0: none
 
 
@@ -77,7 +77,7 @@ def pmu_layout(config: PMUConfig) -> data.Layout:
     """The whole program.
 
     ``buffers``: how many buffers write and read engines rotate through; ``buffer_stride``: distance between two of them;
-    ``positions``, ``folds``: the bank map.
+    ``positions``, ``folds``: the bank map; ``ecc``: errors to inject (a PMU with ECC only).
     """
     g = Geometry(config)
     fields = {
@@ -85,9 +85,12 @@ def pmu_layout(config: PMUConfig) -> data.Layout:
         "buffer_stride": unsigned(32),
         "positions": data.ArrayLayout(unsigned(8), g.bank_bits),
         "folds": data.ArrayLayout(unsigned(16), g.bank_bits),
-        "stages": data.ArrayLayout(stage_layout(config), STAGES),
-        "write": engine_layout(config, **write_fields(config)),
     }
+    if config.address_stages:
+        fields["stages"] = data.ArrayLayout(stage_layout(config), config.address_stages)
+    fields["write"] = engine_layout(config, **write_fields(config))
     for engine in range(config.vector_outputs):
         fields[f"read{engine}"] = engine_layout(config, **read_fields(config))
+    if config.ecc:
+        fields["ecc"] = ecc_layout(config)
     return program_layout(fields)

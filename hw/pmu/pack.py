@@ -6,7 +6,7 @@ from hw.config import PMUConfig
 
 from .address import Counter, Scalar, Sequence
 from .geometry import BankMap, Geometry
-from .layout import INDEX_COUNTER, INDEX_SCALAR, INDEX_SEQUENCE, STAGES, pmu_layout
+from .layout import INDEX_COUNTER, INDEX_SCALAR, INDEX_SEQUENCE, pmu_layout
 from .program import Element, Engine, PMUProgram, Read, Write
 
 __all__ = ["pack_program", "spread_vectors"]
@@ -19,13 +19,16 @@ def pack_program(program: PMUProgram, config: PMUConfig) -> int:
         "buffers": program.buffers, "buffer_stride": program.halves(program.buffer_stride),
         "positions": list(bank_map.positions), "folds": list(bank_map.folds),
     }
+    if program.inject:
+        fields["ecc"] = {"flips": program.inject.flips, "lane": program.inject.half_lane, "access": program.inject.access}
     stages = []
     for name, engine in program.engines.items():
         fields[name] = _engine(program, engine, config)
         owner = 1 if name == "write" else 2 + int(name[4:])
         stages += [{"owner": owner, "operation": int(stage.operation), "to_y": stage.to_y, "base": int(stage.base),
                     "factor": int(stage.factor), "a": stage.a & 0xFFFFFFFF, "b": stage.b} for stage in engine.stages]
-    fields["stages"] = stages + [{}] * (STAGES - len(stages))
+    if stages:
+        fields["stages"] = stages + [{}] * (config.address_stages - len(stages))
     return pmu_layout(config).const(fields).as_value().value
 
 

@@ -1,12 +1,15 @@
 """The PMU core: one write engine and several read engines around single-ported banks."""
 
-from amaranth.hdl import Cat, Module
+from amaranth.hdl import Cat, Const, Module
+from amaranth.lib.wiring import Out
 
+from hw.common.packet import FaultCause, fault_layout
 from hw.common.unit import DataflowUnit
 from hw.config import PMUConfig
 from hw.hierarchy import instantiate
 
 from .arbiter import BankArbiter
+from .ecc import ProtectedRead, ProtectedWrite
 from .geometry import Geometry
 from .layout import INDEX_SCALAR, pmu_layout
 from .read_path import ReadPath
@@ -22,7 +25,7 @@ __all__ = ["PMU", "pmu_events"]
 def pmu_events(config: PMUConfig) -> list[str]:
     """Names of a PMU's event bits."""
     return ["busy", "starved", "back_pressured", "packets_in", "bank_conflict", "dropped", "write_vectors",
-            *(f"read{engine}_vectors" for engine in range(config.vector_outputs))]
+            *(f"read{engine}_vectors" for engine in range(config.vector_outputs)), *(["ecc_corrected"] if config.ecc else [])]
 
 
 class PMU(DataflowUnit):
@@ -32,7 +35,9 @@ class PMU(DataflowUnit):
     ``vector_out[r]`` or ``scalar_out[r]``. The program is :func:`hw.pmu.layout.pmu_layout`, filled by hw/pmu/program.py.
     Events besides the first four: ``bank_conflict``, an engine waited for a bank in this cycle;
     ``dropped``, an access was predicated off; ``write_vectors`` and
-    ``read<r>_vectors``, an access (vector or word) was performed.
+    ``read<r>_vectors``, an access (vector or word) was performed. With ``config.ecc`` also ``ecc_corrected``, a read was corrected,
+    and the member ``fault`` Out(fault_layout()): the first uncorrectable read since reset, its ``offset`` a physical byte
+    address (hw/pmu/ecc.py). The wrong vector is not emitted, no access is performed any more, ``busy`` stays up until reset.
 
     Contract: each engine sustains one vector a cycle as long as no two meet in a bank. Packet to bank: 2 cycles; bank to
     output: 2 cycles; last write of a buffer to its first vector at the output: 6 cycles.
@@ -44,7 +49,8 @@ class PMU(DataflowUnit):
         self.geometry = Geometry(config)
         super().__init__(config=config, program=pmu_layout(config), events=pmu_events(config),
                          vector_inputs=config.vector_inputs, vector_outputs=config.vector_outputs,
-                         scalar_inputs=config.scalar_inputs, scalar_outputs=config.scalar_outputs)
+                         scalar_inputs=config.scalar_inputs, scalar_outputs=config.scalar_outputs,
+                         extra={"fault": Out(fault_layout())} if config.ecc else None)
 
     def elaborate(self, platform):
         m = Module()
@@ -65,12 +71,12 @@ class PMU(DataflowUnit):
         m.submodules.arbiter = arbiter = BankArbiter(len(engines), config.banks)
         for index, engine in enumerate(engines):
             m.d.comb += [arbiter.wanted[index].eq(engine.banks), engine.grant.eq(arbiter.grant[index])]
-        m.d.comb += arbiter.valid.eq(Cat(engine.valid for engine in engines))
-        self._storage(m, platform, write, reads)
+        halted = self._storage(m, platform, write, reads)
+        m.d.comb += arbiter.valid.eq(Cat(engine.valid & ~halted if config.ecc else engine.valid for engine in engines))
         self._permissions(m, write, reads)
         self._streams(m, write, reads)
-        stages = self._addresses(m, platform, engines)
-        pending = Cat(*(~read.empty for read in reads), stages.busy)
+        pending = Cat(*(~read.empty for read in reads), self._addresses(m, platform, engines),
+                      *([self.fault.valid] if config.ecc else []))
         m.d.comb += self.busy.eq(Cat(*((engine.active, engine.valid) for engine in engines), pending).any())
         self._events(m, write, reads, arbiter.conflict)
         return m
@@ -78,12 +84,42 @@ class PMU(DataflowUnit):
     def _storage(self, m, platform, write, reads):
         memory = storage(self.config, platform)
         m.submodules.storage = instantiate(platform, memory)
+        m.d.comb += [port.eq(read.port) for port, read in zip(memory.read, reads, strict=True)]
+        if self.config.ecc:
+            return self._protect(m, platform, memory, write, reads)
         m.d.comb += [memory.write.eq(write.port), memory.mask.eq(write.mask), memory.data.eq(write.data)]
+        m.d.comb += [read.q.eq(q) for read, q in zip(reads, memory.q, strict=True)]
+        return None
+
+    def _protect(self, m, platform, memory, write, reads):
+        """Check bits between paths and storage; returns "no access may be granted"."""
+        guard = ProtectedWrite(self.config)
+        m.submodules.protected_write = instantiate(platform, guard)
+        m.d.comb += [
+            guard.program.eq(self.program.ecc), guard.start.eq(self.execute), guard.write.eq(write.port),
+            guard.mask.eq(write.mask), guard.data.eq(write.data), memory.write.eq(guard.memory),
+            memory.mask.eq(guard.memory_mask), memory.data.eq(guard.memory_data),
+        ]
+        fault, corrected = self.fault, []
         for index, read in enumerate(reads):
-            m.d.comb += [memory.read[index].eq(read.port), read.q.eq(memory.q[index])]
+            check = ProtectedRead(self.config)
+            m.submodules[f"protected_read{index}"] = instantiate(platform, check)
+            m.d.comb += [
+                check.access.eq(read.port), check.word.eq(self.program[f"read{index}"].access.word),
+                check.q.eq(memory.q[index]), read.q.eq(check.data), read.poisoned.eq(check.failed | fault.valid),
+            ]
+            corrected.append(check.corrected)
+            with m.If(check.failed & ~fault.valid):
+                m.d.sync += [fault.valid.eq(1), fault.cause.eq(FaultCause.UNCORRECTABLE), fault.offset.eq(check.offset)]
+        m.d.comb += self.events.ecc_corrected.eq(Cat(corrected).any())
+        return guard.clearing | fault.valid
 
     def _addresses(self, m, platform, engines):
-        """Every engine's accesses go through the stages it owns."""
+        """Every engine's accesses go through the stages it owns; returns "an access is in a stage"."""
+        if not self.config.address_stages:
+            for engine in engines:
+                m.d.comb += [engine.staged.eq(engine.item), engine.staged_valid.eq(engine.step)]
+            return Const(0)
         stages = AddressStages(self.config)
         m.submodules.stages = instantiate(platform, stages)
         m.d.comb += stages.program.eq(self.program.stages)
@@ -93,7 +129,7 @@ class PMU(DataflowUnit):
                 stages.advance[index].eq(engine.advance), stages.clear[index].eq(engine.start),
                 engine.staged.eq(stages.staged[index]), engine.staged_valid.eq(stages.staged_valid[index]),
             ]
-        return stages
+        return stages.busy
 
     def _permissions(self, m, write, reads):
         """Semaphores and tokens decide when an engine may go on."""

@@ -17,7 +17,7 @@ from hw.config import PMUConfig
 from .address import Counter, Scalar, Sequence, Shard, Stage
 from .geometry import BankMap, Geometry
 
-__all__ = ["Element", "Loop", "PMUProgram", "ProgramError", "Read", "Write", "argument", "vector_elements", "visited"]
+__all__ = ["Element", "Inject", "Loop", "PMUProgram", "ProgramError", "Read", "Write", "argument", "vector_elements", "visited"]
 
 
 class ProgramError(ValueError):
@@ -98,6 +98,16 @@ class Read(Engine):
     permute: tuple[int, ...] | None = None
 
 
+@dataclass(frozen=True)
+class Inject:
+    """An error for tests (a PMU with ECC only): bits ``flips`` (of 22: data, then check bits) of physical half-lane ``half_lane``
+    are turned over in the write access with this number (0: the first of an execution)."""
+
+    access: int
+    half_lane: int
+    flips: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class PMUProgram:
     """One PMU's program.
@@ -105,7 +115,8 @@ class PMUProgram:
     ``buffers`` of ``buffer_stride`` elements each rotate between the write engine and the synchronised read engines.
     ``bank_map``: which address bits select the bank (None: the lowest, a conventional interleaving).
     ``pitch``: 0, a linear scratchpad; else a power of two: rows of ``pitch`` elements are striped diagonally over the lanes,
-    for transposed reads. ``lengths``: names of loop bounds that may be replaced at launch (recipes.py), not part of the bits.
+    for transposed reads. ``inject``: an error to
+    make. ``lengths``: names of loop bounds that may be replaced at launch (recipes.py), not part of the bits.
     """
 
     write: Write | None = None
@@ -115,6 +126,7 @@ class PMUProgram:
     bank_map: BankMap | None = None
     element: Element = Element.WORD
     pitch: int = 0
+    inject: Inject | None = None
     lengths: Mapping[str, tuple[str, ...]] = field(default_factory=dict, compare=False)
 
     @property

@@ -23,7 +23,8 @@ class ReadPath(wiring.Component):
 
     Members: as :class:`hw.pmu.write_path.WritePath`, and ``q`` In, what the storage read in the last cycle; ``vector_out``,
       ``scalar_out`` Out; ``did_read``, ``dropped``, ``done`` Out, a read was performed, predicated off, the last of its buffer;
-      ``back_pressured`` Out, no room in the FIFO; ``empty`` Out, everything was handed over.
+      ``back_pressured`` Out, no room in the FIFO; ``empty`` Out, everything was handed over;
+      ``poisoned`` In (with ECC only), what was read in the last cycle must not be emitted.
     Contract: one vector or word a cycle; a granted read is in the output stream two cycles later.
     """
 
@@ -34,7 +35,7 @@ class ReadPath(wiring.Component):
             "allowed": In(1), "banks": Out(config.banks), "q": In(16 * g.half_lanes),
             "vector_out": Out(stream.Signature(vector_data(config.lanes))), "scalar_out": Out(stream.Signature(32)),
             "did_read": Out(1), "dropped": Out(1), "done": Out(1), "back_pressured": Out(1), "empty": Out(1),
-        })
+        } | ({"poisoned": In(1)} if config.ecc else {}))
 
     def elaborate(self, platform):
         m = Module()
@@ -47,7 +48,8 @@ class ReadPath(wiring.Component):
         ]
         arrived = Signal()
         m.d.sync += arrived.eq(self.did_read & ~self.start)
-        popped = self._fifo(m, arrived, self._align(m, request, arrived))
+        good = arrived & ~self.poisoned if self.config.ecc else arrived
+        popped = self._fifo(m, good, self._align(m, request, arrived))
         reserve = Signal()
         room = Signal(range(FIFO_DEPTH + 1), init=FIFO_DEPTH)      # places that no read has been promised
         with m.If(self.start):

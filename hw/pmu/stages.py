@@ -8,14 +8,14 @@ from hw.config import PMUConfig
 
 from .address import Base, Factor, Operation
 from .geometry import Geometry
-from .layout import STAGES, stage_layout
+from .layout import stage_layout
 from .walker import item_layout
 
 __all__ = ["AddressStages"]
 
 
 class AddressStages(wiring.Component):
-    """``STAGES`` stages; those of one engine follow each other in the order of their numbers.
+    """``config.address_stages`` stages; those of one engine follow each other in the order of their numbers.
 
     Members: ``program`` In; per engine e: ``item[e]`` In and ``valid[e]`` In, an access made in this cycle; ``advance[e]`` In,
     the engine can take what comes out; ``staged[e]`` and ``staged_valid[e]`` Out, the access after the engine's stages;
@@ -29,7 +29,7 @@ class AddressStages(wiring.Component):
         self.engines = engines = 1 + config.vector_outputs
         item = item_layout(config)
         super().__init__({
-            "program": In(data.ArrayLayout(stage_layout(config), STAGES)), "item": In(item).array(engines),
+            "program": In(data.ArrayLayout(stage_layout(config), config.address_stages)), "item": In(item).array(engines),
             "valid": In(1).array(engines), "advance": In(1).array(engines), "clear": In(1).array(engines),
             "staged": Out(item).array(engines), "staged_valid": Out(1).array(engines), "busy": Out(1),
         })
@@ -38,7 +38,7 @@ class AddressStages(wiring.Component):
         m = Module()
         for engine in range(self.engines):
             m.d.comb += [self.staged[engine].eq(self.item[engine]), self.staged_valid[engine].eq(self.valid[engine])]
-        used = Signal(STAGES)
+        used = Signal(self.config.address_stages)
         m.d.comb += [used[index].eq(stage.owner.any()) for index, stage in enumerate(self.program)]
         with m.If(used.any()):
             self._pipeline(m)

@@ -36,7 +36,7 @@ class _Storage(wiring.Component):
     """All banks.
 
     Members: ``write``, ``read[r]`` In, accesses; ``mask`` In, half-lanes to write; ``data`` In, the vector to write;
-      ``q[r]`` Out.
+      ``q[r]`` Out; with ECC a half-lane is 22 bits wide, check bits and all.
     Contract: accesses of one cycle never share a bank (the arbiter's promise). ``q[r]`` is valid in the cycle after a read,
     in no other. The contents survive reset.
     """
@@ -46,7 +46,8 @@ class _Storage(wiring.Component):
         self.geometry = g = Geometry(config)
         super().__init__({
             "write": In(access_port(config)), "read": In(access_port(config)).array(config.vector_outputs),
-            "mask": In(g.half_lanes), "data": In(16 * g.half_lanes), "q": Out(16 * g.half_lanes).array(config.vector_outputs),
+            "mask": In(g.half_lanes), "data": In(g.cell_bits * g.half_lanes),
+            "q": Out(g.cell_bits * g.half_lanes).array(config.vector_outputs),
         })
 
 
@@ -58,10 +59,10 @@ class LaneColumns(_Storage):
         g = self.geometry
         outputs = [[] for _ in self.read]
         for lane in range(g.half_lanes):
-            m.submodules[f"column_{lane}"] = memory = Memory(shape=16, depth=g.vectors, init=[])
+            m.submodules[f"column_{lane}"] = memory = Memory(shape=g.cell_bits, depth=g.vectors, init=[])
             port = memory.write_port()
             m.d.comb += [port.en.eq(self.write.enable & self.mask[lane]), port.addr.eq(self._address(self.write, lane)),
-                         port.data.eq(self.data.word_select(lane, 16))]
+                         port.data.eq(self.data.word_select(lane, g.cell_bits))]
             for access, output in zip(self.read, outputs, strict=True):
                 port = memory.read_port()
                 m.d.comb += [port.en.eq(access.enable), port.addr.eq(self._address(access, lane))]
@@ -112,12 +113,12 @@ class SinglePortedBanks(_Storage):
                 for number, source in enumerate(banks):
                     with m.Case(number):
                         m.d.comb += out.eq(source.q)
-        spread = Cat(bit.replicate(16) for bit in lanes)
+        spread = Cat(bit.replicate(self.geometry.cell_bits) for bit in lanes)
         m.d.comb += q.eq((here & ~spread) | (beyond & spread))
 
 
 class Bank(wiring.Component):
-    """One bank: ``2 x lanes`` SRAMs of 16 bits, each with an address of its own and one port in all.
+    """One bank: ``2 x lanes`` SRAMs of 16 bits (with ECC 22), each with an address of its own and one port in all.
 
     Members:
       ``enable`` In, an access in this cycle; ``write`` In, it is a write;
@@ -131,7 +132,7 @@ class Bank(wiring.Component):
         self.geometry = g = Geometry(config)
         super().__init__({
             "enable": In(1), "write": In(1), "rows": In(g.half_lanes * g.row_bits), "mask": In(g.half_lanes),
-            "data": In(16 * g.half_lanes), "q": Out(16 * g.half_lanes),
+            "data": In(g.cell_bits * g.half_lanes), "q": Out(g.cell_bits * g.half_lanes),
         })
 
     def elaborate(self, platform):
@@ -139,13 +140,13 @@ class Bank(wiring.Component):
         g = self.geometry
         outputs = []
         for lane in range(g.half_lanes):
-            m.submodules[f"sram_{lane}"] = memory = Memory(shape=16, depth=self.config.bank_rows, init=[])
+            m.submodules[f"sram_{lane}"] = memory = Memory(shape=g.cell_bits, depth=self.config.bank_rows, init=[])
             read, write = memory.read_port(), memory.write_port()
             row = self.rows.word_select(lane, g.row_bits)
             m.d.comb += [
                 read.en.eq(self.enable & ~self.write), read.addr.eq(row),
                 write.en.eq(self.enable & self.write & self.mask[lane]), write.addr.eq(row),
-                write.data.eq(self.data.word_select(lane, 16)),
+                write.data.eq(self.data.word_select(lane, g.cell_bits)),
             ]
             outputs.append(read.data)
         m.d.comb += self.q.eq(Cat(outputs))

@@ -3,6 +3,7 @@
 import random
 
 import numpy as np
+from amaranth.hdl import ResetInserter, Signal
 from amaranth.sim import Simulator
 
 from hw.config import PMUConfig
@@ -20,11 +21,15 @@ def unpack_vector(value, lanes):
 
 
 class Bench:
-    """One PMU; programs run one after the other and the scratchpad stays. Counts the cycles of each event."""
+    """One PMU; programs run one after the other and the scratchpad stays. Counts the cycles of each event.
+
+    With ECC: reset before each program; 60 cycles after a fault a program is given up, and ``events["fault"]`` is the fault.
+    """
 
     def __init__(self, config=CONFIG, seed=0, stall=0.3, dut=None):
         self.config, self.random, self.stall = config, random.Random(seed), stall
         self.dut = dut or PMU(config)
+        self.reset = Signal()            # drives the PMU's reset, with ECC only
         self.jobs = []
 
     def run(self, program, vectors=None, scalars=None, *, sequences=None, tokens=None, timeout=20000):
@@ -39,7 +44,7 @@ class Bench:
         async def main(ctx):
             for job in self.jobs:
                 results.append(await self._job(ctx, *job))
-        simulator = Simulator(self.dut)
+        simulator = Simulator(ResetInserter(self.reset)(self.dut) if self.config.ecc else self.dut)
         simulator.add_clock(1e-9)
         simulator.add_testbench(main)
         simulator.run()
@@ -63,6 +68,11 @@ class Bench:
         out = [[] for _ in dut.vector_out]
         events, pulses = dict.fromkeys(dut.event_names, 0), [0] * self.config.control_wires
         stalled = {}
+        if self.config.ecc:
+            ctx.set(self.reset, 1)
+            await ctx.tick()
+            ctx.set(self.reset, 0)
+        faulty = 0
         ctx.set(dut.execute, 1)
         for cycle in range(timeout):
             for stream, packets in inputs:
@@ -96,12 +106,16 @@ class Bench:
                 pulses[wire] += ctx.get(dut.control_out) >> wire & 1
             await ctx.tick()
             ctx.set(dut.execute, 0)
-            if cycle and not ctx.get(dut.busy):
+            faulty += self.config.ecc and ctx.get(dut.fault.valid)
+            if (cycle and not ctx.get(dut.busy)) or faulty > 60:
                 break
         else:
             raise TimeoutError(f"the program did not finish in {timeout} cycles; outputs so far {[len(o) for o in out]}")
         for wire in range(self.config.control_wires):      # tokens leave one cycle after the access that sends them
             pulses[wire] += ctx.get(dut.control_out) >> wire & 1
+        if faulty:
+            events["fault"] = {name: ctx.get(getattr(dut.fault, name)) for name in ("cause", "segment", "offset")}
+            events["still_busy"] = ctx.get(dut.busy)
         await ctx.tick()
         return out, events, pulses
 

@@ -1,5 +1,6 @@
 """The storage that simulates fast does, cycle by cycle, what the single-ported SRAMs do."""
 
+import dataclasses
 import random
 
 import pytest
@@ -19,8 +20,8 @@ CONFIG = PMUConfig(lanes=2, banks=4, bank_rows=4)
 class Pair(wiring.Component):
     """Both forms with the same stimulus: that of the first."""
 
-    def __init__(self):
-        self.one, self.other = LaneColumns(CONFIG), SinglePortedBanks(CONFIG)
+    def __init__(self, config):
+        self.one, self.other = LaneColumns(config), SinglePortedBanks(config)
         super().__init__({})
 
     def elaborate(self, platform):
@@ -44,9 +45,10 @@ def access(source, taken, g):
             "rows": source.getrandbits(g.half_lanes * g.row_bits)}
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_both_forms_agree(seed):
-    pair, source, g = Pair(), random.Random(seed), Geometry(CONFIG)
+@pytest.mark.parametrize(("seed", "ecc"), [(0, False), (1, False), (2, True)])
+def test_both_forms_agree(seed, ecc):
+    config = dataclasses.replace(CONFIG, ecc=ecc)
+    pair, source, g = Pair(config), random.Random(seed), Geometry(config)
     compared = 0
 
     async def bench(ctx):
@@ -55,7 +57,7 @@ def test_both_forms_agree(seed):
             taken, reads = set(), []
             ctx.set(pair.one.write, access(source, taken, g))
             ctx.set(pair.one.mask, source.getrandbits(g.half_lanes))
-            ctx.set(pair.one.data, source.getrandbits(16 * g.half_lanes))
+            ctx.set(pair.one.data, source.getrandbits(g.cell_bits * g.half_lanes))
             for port in pair.one.read:
                 reads.append(access(source, taken, g))
                 ctx.set(port, reads[-1])

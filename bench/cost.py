@@ -1,0 +1,123 @@
+"""What a unit costs to build, by Yosys: generic two-input cells, flip-flops, SRAM bits, register-file bits.
+
+    rdu bench cost [--unit pmu]
+
+Every case is the unit of the preset in its synthesis form with one option changed. The cases of ``tiny`` are recorded in
+bench/results/cost_UNIT.json (by ``--full``) and compared by the tests.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from amaranth.lib import wiring
+
+from hw.config import RDUConfig, preset
+from hw.hierarchy import to_verilog
+from hw.pmu.pmu import PMU
+from sim.toolchain import yosys
+
+from .common import metric, steps
+
+__all__ = ["CASES", "DESCRIPTION", "Cost", "cost", "record", "recorded", "run"]
+
+DESCRIPTION = "cells, flip-flops and memory bits of a unit with each option on and off, by Yosys; --unit pmu"
+
+RESULTS = Path(__file__).parent / "results"
+
+SCRIPT = """
+read_verilog -sv design.v; hierarchy -check -top {top}; proc; opt_expr; opt_clean; opt_dff; wreduce; opt_clean
+memory -nomap; opt_clean; write_json memories.json
+techmap; opt -fast; clean; stat -json -top {top} -tech cmos
+"""
+
+
+def pmu_cases(config: RDUConfig) -> dict[str, Callable[[], PMU]]:
+    """Case -> the PMU of ``config`` with one option changed."""
+    changes = {"as it is": {}, "ecc on": {"ecc": True}, "no address stages": {"address_stages": 0},
+               "one read engine": {"vector_outputs": 1, "scalar_outputs": 1}, "three loops": {"counter_levels": 3}}
+    return {case: lambda change=change: PMU(dataclasses.replace(config.pmu, **change)) for case, change in changes.items()}
+
+
+# Unit -> its cases for a configuration; a unit is added here with a function like pmu_cases.
+CASES: dict[str, Callable[[RDUConfig], dict[str, Callable]]] = {"pmu": pmu_cases}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Totals over all instances under the top module.
+
+    ``cells``: generic gates (two-input logic, inverters, multiplexers), flip-flops not among them; ``flip_flops``: bits;
+    ``sram_bits``: memories with a clocked read port only; ``register_file_bits``: the others, small FIFOs.
+    """
+
+    cells: int
+    flip_flops: int
+    sram_bits: int
+    register_file_bits: int
+
+
+def cost(component: wiring.Component, name: str) -> Cost:
+    """Synthesises ``component`` to generic gates. Raises RuntimeError with the tool's last lines if it fails."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "design.v").write_text(to_verilog(component, name, synthesis=True))
+        run = subprocess.run([*yosys(), "-Q", "-p", SCRIPT.format(top=name)], cwd=folder, capture_output=True, text=True)
+        start, end = run.stdout.rfind('\n{\n   "creator"'), run.stdout.rfind("\n}")
+        if run.returncode or start < 0:
+            raise RuntimeError(f"Yosys failed on {name}: {(run.stdout + run.stderr)[-1500:]}")
+        total = json.loads(run.stdout[start:end + 2])["design"]
+        memories = json.loads((Path(folder) / "memories.json").read_text())
+    sram, register_file = _memory_bits(memories["modules"], name)
+    types = total["num_cells_by_type"]
+    flip_flops = sum(count for kind, count in types.items() if "DFF" in kind)
+    return Cost(sum(count for kind, count in types.items() if kind.startswith("$_") and "DFF" not in kind), flip_flops, sram,
+                register_file)
+
+
+def _memory_bits(modules: dict, top: str) -> tuple[int, int]:
+    """(bits of memories whose reads are clocked, other memory bits) of ``top`` and everything under it."""
+    sram = register_file = 0
+    for cell in modules[top]["cells"].values():
+        kind, parameters = cell["type"], cell["parameters"]
+        if kind == "$mem_v2":
+            bits = int(parameters["SIZE"], 2) * int(parameters["WIDTH"], 2)
+            clocked = int(parameters["RD_CLK_ENABLE"], 2) != 0
+            sram, register_file = sram + bits * clocked, register_file + bits * (not clocked)
+        elif kind in modules:
+            under = _memory_bits(modules, kind)
+            sram, register_file = sram + under[0], register_file + under[1]
+    return sram, register_file
+
+
+def recorded(unit: str) -> dict[str, Cost]:
+    """Case -> cost as recorded in bench/results/cost_``unit``.json."""
+    return {case: Cost(**values) for case, values in json.loads((RESULTS / f"cost_{unit}.json").read_text()).items()}
+
+
+def record(unit: str, costs: dict[str, Cost]) -> None:
+    """Writes bench/results/cost_``unit``.json."""
+    text = json.dumps({case: asdict(value) for case, value in costs.items()}, indent=2)
+    (RESULTS / f"cost_{unit}.json").write_text(text + "\n")
+
+
+def run(config: RDUConfig, console, *, full: bool = False, unit: str = "pmu") -> list[dict]:
+    """The cost of a unit of the preset with each option on and off; ``--full``: also records the ``tiny`` ones for the tests."""
+    if unit not in CASES:
+        raise ValueError(f"unit={unit} must be one of: {', '.join(CASES)}")
+    sizes = {config.name: config} | ({"tiny": preset("tiny")} if full else {})
+    found: dict[str, dict[str, Cost]] = {name: {} for name in sizes}
+    with steps(console, "Yosys", sum(len(CASES[unit](size)) for size in sizes.values())) as step:
+        for name, size in sizes.items():
+            for case, make in CASES[unit](size).items():
+                step(f"{name}: {case}")
+                found[name][case] = cost(make(), unit)
+    if full:
+        record(unit, found["tiny"])
+    return [metric(name, f"{unit}, {case}", value, "bits" if name.endswith("bits") else name)
+            for case, total in found[config.name].items() for name, value in asdict(total).items()]
