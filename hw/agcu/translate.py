@@ -26,7 +26,8 @@ class Translate(wiring.Component):
     Members: ``segments`` In, the table; ``i`` In stream of virtual requests; ``o`` Out stream of memory requests; ``blocked``
     In, the AGCU has faulted: what still comes is dropped; ``cause`` Out, why the request at ``i``'s register is refused in this
     cycle (NONE: it is not), with ``segment`` and ``offset`` Out; ``idle`` Out, nothing is inside.
-    Contract: one request a cycle, two cycles. A refused request is never issued. Checks in this order: alignment, segment valid,
+    Contract: one request a cycle, two cycles; ``i.ready`` is a register: the path from the memory's ready to the streams' credits
+    is cut. A refused request is never issued. Checks in this order: alignment, segment valid,
     rights, range.
     """
 
@@ -42,14 +43,15 @@ class Translate(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         held, valid = Signal(virtual_request(self.config)), Signal()
+        spare, spare_valid = Signal(virtual_request(self.config)), Signal()        # came while ``held`` could not move on
         free, passes = Signal(), Signal()
         entry = self._look_up(m, held.segment)
         page = held.offset[PAGE_BITS:]
         m.d.comb += [
             free.eq(~self.o.valid | self.o.ready),
-            self.i.ready.eq(~valid | free),
+            self.i.ready.eq(~spare_valid),
             self.segment.eq(held.segment), self.offset.eq(held.offset),
-            self.idle.eq(~valid & ~self.o.valid),
+            self.idle.eq(~valid & ~spare_valid & ~self.o.valid),
             passes.eq(valid & free & ~self.blocked & (self.cause == FaultCause.NONE)),
         ]
         with m.If(valid & ~self.blocked):
@@ -61,10 +63,14 @@ class Translate(wiring.Component):
                 m.d.comb += self.cause.eq(FaultCause.RIGHTS)
             with m.Elif(page >= entry.limit):
                 m.d.comb += self.cause.eq(FaultCause.OUT_OF_RANGE)
-        with m.If(self.i.ready):
-            m.d.sync += valid.eq(self.i.valid)
-        with m.If(self.i.ready & self.i.valid):
-            m.d.sync += held.eq(self.i.payload)
+        with m.If(~valid | free):
+            m.d.sync += [valid.eq(self.i.valid | spare_valid), spare_valid.eq(0)]
+            with m.If(spare_valid):
+                m.d.sync += held.eq(spare)
+            with m.Elif(self.i.valid):
+                m.d.sync += held.eq(self.i.payload)
+        with m.Elif(self.i.valid & ~spare_valid):
+            m.d.sync += [spare.eq(self.i.payload), spare_valid.eq(1)]
         with m.If(free):
             m.d.sync += self.o.valid.eq(passes)
         with m.If(passes):
