@@ -1,0 +1,1 @@
+"""The language Composition of Experts: byte-level decoders behind a router, decoding on the device."""

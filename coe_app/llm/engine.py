@@ -1,0 +1,158 @@
+"""One expert's passes over tokens on a device: which kernels are launched with which arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from coe_app.kernels import _copy
+from hw.config import RDUConfig
+from sw_driver.device import HBM, Device
+from sw_driver.memory import Buffer
+
+from . import kernels
+from .decoder import Expert
+from .shape import CONTEXT, DIM, HIDDEN, LAYERS, QKV, VOCABULARY
+from .streams import (
+    KV_ROW_BYTES,
+    RECORD_BYTES,
+    WOVEN,
+    ImageLayout,
+    cache_image,
+    expert_image,
+    limit_table,
+    query_rows,
+    rotary_table,
+    woven_loops,
+)
+
+__all__ = ["Engine", "image_layout"]
+
+FP32 = 4
+BIAS = int(-limit_table()[0])            # entry of the limit table that holds 0
+
+
+def image_layout(config: RDUConfig, expert: Expert) -> ImageLayout:
+    """Where an expert's streams are; the same for all experts."""
+    return expert_image(expert, config)[1]
+
+
+class Engine:
+    """Runs prefill and decode steps of whichever expert lies at an HBM address.
+
+    Parameters
+    ----------
+    device: an open device.
+    layout: of an expert's image.
+    look_ahead: leave an AGCU to the copy kernel, which can then run beside the others.
+    launch: called with (kernel, arguments) for every launch; default: ``device.launch``.
+
+    ``logits``, ``best``, ``tokens``, ``x``: HBM buffers of the results and inputs. ``position``: tokens in the cache.
+    """
+
+    def __init__(self, device: Device, layout: ImageLayout, launch: Callable | None = None, *,
+                 look_ahead: bool = False):
+        self.device, self.layout = device, layout
+        config = device.config
+        copy = _copy(config)
+        self.copy = copy.build()
+        beside = (copy,) if look_ahead else ()
+        self.enter, self.attend, self.head = (
+            make(config, beside, **(kernels.LOOK_AHEAD if look_ahead else {}))
+            for make in (kernels.enter_kernel, kernels.attend_kernel, kernels.head_kernel))
+        self.embedding = kernels.embedding_kernel(config, beside)
+        self._launch = launch or (lambda kernel, **arguments: device.launch(kernel, **arguments))
+        self._rotary = device.upload(HBM, rotary_table(config.lanes))
+        self._limits = device.upload(HBM, limit_table())
+        self._empty = cache_image()
+        self.caches = [device.upload(HBM, self._empty) for _ in range(LAYERS)]
+        self.tokens = device.allocate(HBM, 4 * CONTEXT)
+        self.x = device.allocate(HBM, RECORD_BYTES * CONTEXT)                # records that enter the first layer
+        self._y = [device.allocate(HBM, RECORD_BYTES * CONTEXT) for _ in range(2)]
+        self._hidden = device.allocate(HBM, HIDDEN // DIM * kernels.HIDDEN_STRIDE)
+        self.logits = device.allocate(HBM, FP32 * VOCABULARY)
+        self.best = device.allocate(HBM, config.beat_bytes)
+        self.position = 0
+
+    def restart(self) -> None:
+        """Forgets the conversation; what the caches hold is masked or overwritten, never read."""
+        self.position = 0
+
+    def prefill(self, weights: Buffer, tokens: np.ndarray) -> None:
+        """Runs ``tokens`` at the positions that follow, and the head on the last of them."""
+        count = len(tokens)
+        self._check(count)
+        self.device.write(self.tokens, np.asarray(tokens, dtype=np.int32))
+        self.embed(weights, self.tokens.address, count)
+        self._layers(weights, count)
+        self._run_head(weights, count - 1)
+
+    def embed(self, weights: Buffer, tokens: int, count: int) -> None:
+        """Embedding rows of ``count`` token words at HBM address ``tokens`` to the first layer's input."""
+        self._launch(self.embedding, rows=count, tokens=tokens, embedding=weights.address + self.layout.offsets["embedding"],
+                     x=self.x.address)
+
+    def step(self, weights: Buffer) -> None:
+        """One decode step of the token whose embedding the head left in ``x``."""
+        self._check(1)
+        self._layers(weights, 1)
+        self._run_head(weights, 0)
+
+    def _check(self, count: int) -> None:
+        if count < 1 or self.position + count > CONTEXT:
+            raise ValueError(f"{count} tokens after position {self.position}: the context holds {CONTEXT}")
+
+    def _layers(self, weights: Buffer, count: int) -> None:
+        source = self.x.address
+        for layer in range(LAYERS):
+            target = self._y[layer % 2].address
+            for first in range(0, count, kernels.ENTER_ROWS):
+                rows = min(kernels.ENTER_ROWS, count - first)
+                self._launch(self.enter, **self.enter_arguments(weights, layer, source, first, rows))
+                for row in range(0, rows, kernels.ATTEND_ROWS):
+                    part = min(kernels.ATTEND_ROWS, rows - row)
+                    self._launch(self.attend, **self.attend_arguments(weights, layer, source, target, first, row, part))
+            source = target
+        self.position += count
+
+    def enter_arguments(self, weights: Buffer, layer: int, source: int, first: int, rows: int) -> dict[str, int]:
+        """Arguments of the enter kernel for rows ``first`` and following of the pass."""
+        record, woven = source + first * RECORD_BYTES, weights.address + self.layout.offsets[f"in{layer}"]
+        parts = next(iter(WOVEN))
+        return {"rows": rows, "records": record, "projected": record + FP32 * DIM, "hidden": self._hidden.address,
+                **{name: woven + self._woven_offset(parts, name) for name in parts}}
+
+    def attend_arguments(self, weights: Buffer, layer: int, source: int, target: int, first: int, row: int, rows: int) -> dict[str, int]:
+        """Arguments of the attend kernel for rows ``row`` and following of the enter kernel's pass that began at row ``first``."""
+        position, cache, number = self.position + first + row, self.caches[layer].address, first + row
+        return {
+            "rows": rows, "query_rows": query_rows(rows), "tiles": (position + rows - 1) // kernels.TILE + 1,
+            "records": source + number * RECORD_BYTES, "hidden": self._hidden.address + row * 2 * DIM,
+            "out": weights.address + self.layout.offsets[f"out{layer}"],
+            "rotary": self._rotary.address + position * 2 * QKV * FP32, "limits": self._limits.address + FP32 * (position + BIAS),
+            "append": cache + position * KV_ROW_BYTES, "keys_values": cache,
+            "y": target + number * RECORD_BYTES, "y_right": target + number * RECORD_BYTES + FP32 * DIM // 2}
+
+    def head_arguments(self, weights: Buffer, row: int) -> dict[str, int]:
+        """Arguments of the head kernel on ``row`` of the last layer's result."""
+        offsets, quarter, parts = self.layout.offsets, FP32 * VOCABULARY // 4, tuple(WOVEN)[1]
+        return {
+            "row": self._y[(LAYERS - 1) % 2].address + row * RECORD_BYTES, "logits": self.logits.address,
+            **{name: weights.address + offsets["head"] + self._woven_offset(parts, name) for name in parts},
+            **{f"logits_{number}": self.logits.address + number * quarter for number in range(4)},
+            "embedding": weights.address + offsets["embedding"], "best": self.best.address, "next": self.x.address}
+
+    def _woven_offset(self, parts: tuple[str, ...], name: str) -> int:
+        return woven_loops(parts, name, 0)[0] * self.device.config.beat_bytes
+
+    def _run_head(self, weights: Buffer, row: int) -> None:
+        self._launch(self.head, **self.head_arguments(weights, row))
+
+    def read_logits(self) -> np.ndarray:
+        """float32 [VOCABULARY] of the last token."""
+        return self.device.read(self.logits, np.float32, (VOCABULARY,))
+
+    def read_best(self) -> int:
+        """The token with the largest logit, as the device found it."""
+        return int(self.device.read(self.best, np.int32, (self.device.config.lanes,))[0])

@@ -1,0 +1,278 @@
+"""The decoder's kernels, placed by hand: the products that enter a layer, attention with those that leave it, head, embedding.
+
+All sizes that vary are arguments, so each kernel serves every layer, position and expert, one token (decode) or several (prefill).
+``resident`` and changed places (:data:`LOOK_AHEAD`) let a copy between the tiers run beside them.
+"""
+
+from __future__ import annotations
+
+from hw.agcu.program import Access, Index, Loop
+from hw.config import RDUConfig
+from hw.fp.function import TailFunction
+from hw.pcu import library
+from hw.pcu.layout import Initial, Reduce
+from hw.pcu.program import Input, SimdProgram, SystolicProgram
+from hw.pmu.geometry import BankMap
+from hw.pmu.program import Element, PMUProgram, Read, Write
+from hw.pmu.program import Loop as PmuLoop
+from sw_driver.kernel import Kernel
+
+from .builder import (
+    DecoderKernel,
+    beats,
+    divider,
+    gated,
+    inverse_norm,
+    inverse_of_last,
+    rotation,
+    rows_of,
+    scaled,
+    splitter,
+    weighted,
+)
+from .shape import CONTEXT, DIM, HEAD_DIM, HEADS, HIDDEN, QKV, VOCABULARY
+from .streams import GRANULE, KV_ROW_BYTES, QKV_TILES, RECORD_BYTES, WOVEN, woven_loops
+
+__all__ = ["ATTEND_ROWS", "ENTER_ROWS", "HIDDEN_STRIDE", "TILE", "attend_kernel", "embedding_kernel", "enter_kernel", "head_kernel"]
+
+ENTER_ROWS = 4           # tokens of a pass: the stages of a PCU
+ATTEND_ROWS = 2          # tokens of a pass: sums of weights x values are groups x 3 blocks, at most 8
+TILE = HEAD_DIM          # positions of a tile of scores
+HIDDEN_TILES = 3         # column tiles of a unit's share of the hidden features
+HIDDEN_STRIDE = ENTER_ROWS * 2 * DIM     # bytes from one chunk of hidden features of all rows to the next
+
+ENTER_PLACES = {
+    "norm": (0, 0), "scale": (1, 1), "project": (0, 2), "gate_a": (1, 3), "gate_b": (2, 0), "up_a": (3, 1), "up_b": (2, 2),
+    "product": (3, 3), "x": (1, 0), "gate_weights": (0, 1), "up_weights": (3, 0), "qkv_weights": (0, 3),
+    "gate": "west0", "up": "west1", "qkv": "east0", "records": "east1", "projected": "west1", "hidden": "east0"}
+ATTEND_PLACES = {
+    "rotate": (1, 1), "scores": (0, 2), "weights": (1, 3), "mix": (2, 2), "inverse": (3, 1), "scale": (3, 3), "out_a": (0, 0),
+    "out_b": (2, 0), "projected": (1, 0), "tables": (2, 1), "split": (0, 1), "cache": (0, 3), "mixed": (3, 2), "residual": (3, 0),
+    "inputs": (1, 2), "out_weights": (2, 3), "records": "west0", "hidden": "west0", "y": "west0", "rotary": "west1",
+    "limits": "west1", "y_right": "west1", "keys_values": "east0", "append": "east0", "out": "east1"}
+HEAD_PLACES = {
+    "norm": (0, 0), "scale": (1, 1), "head_0": (0, 2), "head_1": (1, 3), "head_2": (2, 0), "head_3": (3, 1), "argmax": (2, 2),
+    "widen": (3, 3), "x": (1, 0), "weights_left": (0, 1), "weights_right": (3, 0), "left": "west0", "right": "west1", "row": "east1",
+    "logits_0": "west0", "logits_1": "west0", "logits_2": "west1", "logits_3": "west1", "logits": "east1", "embedding": "east0",
+    "best": "east0", "next": "east1"}
+# With these, AGCU east1 stays free for a copy between the tiers that runs beside; the streams share what memory requests there are.
+LOOK_AHEAD = {"records": "east0", "out": "east0", "row": "west0", "logits": "west1", "next": "east0"}
+
+
+def _woven(config: RDUConfig, parts: tuple[str, ...], name: str, beats_in_all: int) -> tuple[Loop, ...]:
+    """The loops that read one stream of a woven image."""
+    return beats(config, *woven_loops(parts, name, beats_in_all)[1])
+
+
+def enter_kernel(config: RDUConfig, resident=(), **places) -> Kernel:
+    """x[rows] -> the layer's entering products of norm(x): queries, keys and values; silu(gate) * up.
+
+    Eight PCUs: norm, five with 96 features each (the weights stream at what HBM gives), product. Arguments: ``rows`` (1 to
+    ENTER_ROWS), HBM addresses ``x`` (the first record: RECORD_BYTES apart, FP32 [x, projections]), ``projected`` (the first record's
+    projections), ``hidden`` (BF16, three chunks HIDDEN_STRIDE apart, a row of 64 features per token in each), ``gate``, ``up``, ``qkv``
+    (their first beats in the layer's woven weights).
+    """
+    kernel = DecoderKernel(config, "enter", ENTER_PLACES | places, resident)
+    rows, lanes, vectors, record = ENTER_ROWS, config.lanes, DIM // config.lanes, RECORD_BYTES // config.beat_bytes
+    blocks, hidden_beats, qkv_beats = QKV // lanes, DIM * HIDDEN // (2 * lanes), DIM * QKV // (2 * lanes)
+    parts = next(iter(WOVEN))
+    for name in parts:
+        kernel.load(name, loops=_woven(config, parts, name, qkv_beats if name == "qkv" else hidden_beats))
+    gate, up, entering = (kernel.units[name] for name in parts)
+    records = kernel.load("records", loops=beats(config, vectors, (rows, record)))
+    projected = kernel.store("projected", loops=beats(config, blocks // QKV_TILES, (rows, record), (QKV_TILES, blocks // QKV_TILES)))
+    hidden = kernel.store("hidden", loops=beats(config, 4, (rows, 4), (HIDDEN_TILES, HIDDEN_STRIDE // config.beat_bytes)))
+
+    norm = kernel.unit("norm", inverse_norm(vectors, rows))
+    scale = kernel.unit("scale", scaled(vectors, rows))
+    qkv = kernel.unit("project", SystolicProgram(
+        k=DIM, rows=rows, feature_blocks=blocks // QKV_TILES, column_tiles=QKV_TILES, reuse=True))
+    half = {"k": DIM, "rows": rows, "feature_blocks": 4, "column_tiles": HIDDEN_TILES, "reuse": True}
+    gates = [kernel.unit(name, SystolicProgram(**half, function=TailFunction.SILU)) for name in ("gate_a", "gate_b")]
+    ups = [kernel.unit(name, SystolicProgram(**half)) for name in ("up_a", "up_b")]
+    product = kernel.unit("product", gated(4, rows, HIDDEN_TILES))
+    x = kernel.unit("x", splitter(config.pmu, vectors, ((0, vectors),), rows))
+    gate_weights, up_weights = (kernel.unit(name, divider(config.pmu, hidden_beats // (2 * GRANULE)))
+                                for name in ("gate_weights", "up_weights"))
+    qkv_weights = kernel.unit("qkv_weights", splitter(config.pmu, GRANULE, ((0, GRANULE),), qkv_beats // GRANULE, buffers=32))
+
+    kernel.vector(records.port, norm.input(0), x.input(0), rate=0.1)
+    kernel.scalar(norm.out(0), scale.input(0))
+    kernel.vector(x.out(0), scale.input(0), rate=0.1)
+    kernel.vector(scale.out(0), *(unit.input(1) for unit in (qkv, *gates, *ups)), rate=0.1)
+    kernel.vector(entering.port, qkv_weights.input(0), rate=0.5)
+    kernel.vector(qkv_weights.out(0), qkv.input(0), rate=0.5)
+    for source, buffer, units in ((gate.port, gate_weights, gates), (up.port, up_weights, ups)):
+        kernel.vector(source, buffer.input(0), rate=1.0)
+        for engine, unit in enumerate(units):
+            kernel.vector(buffer.out(engine), unit.input(0), rate=0.5)
+    for number, unit in enumerate((gates[0], ups[0], gates[1], ups[1])):
+        kernel.vector(unit.out(0), product.input(number), rate=0.05)
+    kernel.vector(qkv.out(0), projected.port, rate=0.05)
+    kernel.vector(product.out(0), hidden.port, rate=0.05)
+
+    systolic = ("rows", "last_rows")
+    kernel.fields("rows", norm="bounds[1]", scale="bounds[1]", project=systolic, gate_a=systolic, gate_b=systolic, up_a=systolic,
+                  up_b=systolic, product="bounds[2]", x=("write.bounds[1]", "read0.bounds[1]"), records="bounds[1]",
+                  projected="bounds[1]", hidden="bounds[1]")
+    kernel.bases("records", "projected", "hidden", *parts)
+    return kernel.build()
+
+
+def attend_kernel(config: RDUConfig, resident=(), **places) -> Kernel:
+    """Projections and hidden features[rows] -> x + [attention, hidden] @ out; keys and values of these rows join the cache first.
+
+    While attention runs, the two output units sum up the hidden features. Arguments: ``rows`` (1 to ATTEND_ROWS), ``query_rows`` (rows x
+    heads), ``tiles`` (of TILE positions up to the last row's), and HBM addresses: ``records``, ``hidden`` (as the enter kernel left them),
+    ``out`` (weights), ``rotary`` (the table's row of the first position), ``limits`` (entry of the first row and tile), ``append`` (the
+    first row's place in the cache), ``keys_values`` (the cache), ``y`` and ``y_right`` (the first result record, and half a row after it).
+
+    Hidden and attended rows share the way to the output units and must not overtake: the limits, without which no score passes, are
+    loaded when the last hidden row has left its AGCU.
+    """
+    kernel = DecoderKernel(config, "attend", ATTEND_PLACES | places, resident)
+    rows, tiles, lanes, vectors = ATTEND_ROWS, CONTEXT // TILE, config.lanes, DIM // config.lanes
+    kv, record, blocks = KV_ROW_BYTES // config.beat_bytes, RECORD_BYTES // config.beat_bytes, QKV // lanes
+    queries, chunks, pmu = rows * HEADS, HIDDEN // DIM, config.pmu
+    out_beats = (DIM + HIDDEN) * DIM // (2 * lanes)
+    half_row = beats(config, vectors // 2, (rows, record))
+    records = kernel.load("records", loops=beats(config, record, (rows, record)))
+    hidden = kernel.load("hidden", loops=beats(config, 4, (rows, 4), (chunks, HIDDEN_STRIDE // config.beat_bytes)), send_tokens=(0,))
+    rotary = kernel.load("rotary", loops=beats(config, 2 * blocks, (rows, 2 * blocks)))
+    limits = kernel.load("limits", access=Access.WORD, loops=(Loop(HEADS, 0), Loop(rows, 4), Loop(tiles, -4 * TILE)),
+                         wait_tokens=(0,))
+    keys_values = kernel.load("keys_values", loops=beats(config, kv, (TILE, kv), (tiles, TILE * kv)), wait_tokens=(1,))
+    out = kernel.load("out", loops=beats(config, out_beats))
+    append = kernel.store("append", loops=beats(config, 2, (rows, kv)), send_tokens=(1,))
+    stores = kernel.store("y", loops=half_row), kernel.store("y_right", loops=half_row)
+
+    rotate = kernel.unit("rotate", rotation(blocks, rows))
+    scores = kernel.unit("scores", SystolicProgram(
+        k=HEAD_DIM, rows=queries, groups=2, feature_blocks=2, column_tiles=tiles, reuse=True))
+    weights = kernel.unit("weights", weighted(queries, tiles))
+    mix = kernel.unit("mix", SystolicProgram(k=TILE, rows=queries, groups=rows, feature_blocks=3, chunks=tiles))
+    inverse = kernel.unit("inverse", inverse_of_last(3, queries))
+    scale = kernel.unit("scale", scaled(2, queries))
+    outs = [kernel.unit(name, SystolicProgram(k=DIM, rows=rows, feature_blocks=vectors // 2, chunks=chunks + 1,
+                                              initial=Initial.PARTIAL)) for name in ("out_a", "out_b")]
+
+    projected = kernel.unit("projected", PMUProgram(
+        write=Write(loops=rows_of(pmu, record, (rows, record)), vectors=(0,)),
+        reads=(Read(loops=rows_of(pmu, blocks, (rows, record)), base=DIM),
+               Read(loops=rows_of(pmu, (2, -1), (blocks // 2, 2), (rows, record)), base=DIM + lanes))))
+    half = vectors // 2
+    residual = kernel.unit("residual", splitter(pmu, record, ((0, half), (half, half)), rows))
+    tables = kernel.unit("tables", splitter(pmu, 2 * blocks, ((0, blocks), (blocks, blocks)), rows, buffers=2))
+    split = kernel.unit("split", splitter(pmu, HEADS + 2, ((0, HEADS), (HEADS, 2)), rows, buffers=2))
+    inputs = kernel.unit("inputs", splitter(pmu, 4, ((0, 4),), rows * (chunks + 1), buffers=8))
+    out_weights = kernel.unit("out_weights", divider(pmu, out_beats // (2 * GRANULE)))
+    mixed = kernel.unit("mixed", splitter(pmu, 3, ((0, 2),), queries, buffers=8))
+    part = TILE * HEAD_DIM
+    cache = kernel.unit("cache", PMUProgram(         # keys, values and ones of a tile, 16 rows each; a bank for each
+        write=Write(loops=(PmuLoop(3, part), PmuLoop(TILE, HEAD_DIM), PmuLoop(tiles)), handover=2, vectors=(0,)),
+        reads=(Read(loops=(PmuLoop(HEAD_DIM, 1), PmuLoop(tiles)), handover=1, transposed=True),
+               Read(loops=(PmuLoop(2, part), PmuLoop(TILE, HEAD_DIM), PmuLoop(tiles)), handover=2, base=part)),
+        buffers=8, buffer_stride=4 * part, element=Element.HALF, pitch=HEAD_DIM, bank_map=BankMap((4, 5, 6), (0, 0, 0))))
+
+    kernel.vector(records.port, projected.input(0), residual.input(0), rate=0.1)
+    kernel.vector(rotary.port, tables.input(0), rate=0.1)
+    for unit, ports in ((projected, (0, 1)), (tables, (2, 3))):
+        for engine, port in enumerate(ports):
+            kernel.vector(unit.out(engine), rotate.input(port), rate=0.1)
+    kernel.vector(rotate.out(0), split.input(0), rate=0.1)
+    kernel.vector(split.out(0), scores.input(1), rate=0.1)
+    kernel.vector(split.out(1), append.port, rate=0.1)
+    kernel.token(append, 1, keys_values)
+    kernel.token(hidden, 0, limits)
+    kernel.vector(keys_values.port, cache.input(0), rate=0.6)
+    kernel.vector(cache.out(0), scores.input(0), rate=0.3)
+    kernel.vector(cache.out(1), mix.input(0), rate=0.6)
+    kernel.vector(scores.out(0), weights.input(0), rate=0.3)
+    kernel.scalar(limits.unit.out(0), weights.input(0))
+    kernel.vector(weights.out(0), mix.input(1), rate=0.1)
+    kernel.vector(mix.out(0), inverse.input(0), mixed.input(0), rate=0.1)
+    kernel.vector(mixed.out(0), scale.input(0), rate=0.1)
+    kernel.scalar(inverse.out(0), scale.input(0))
+    kernel.merge(hidden.port, inputs.input(0))
+    kernel.merge(scale.out(0), inputs.input(0))
+    kernel.vector(inputs.out(0), *(unit.input(1) for unit in outs), rate=0.1)
+    kernel.vector(out.port, out_weights.input(0), rate=1.0)
+    for number, (unit, store) in enumerate(zip(outs, stores, strict=True)):
+        kernel.vector(out_weights.out(number), unit.input(0), rate=0.5)
+        kernel.vector(residual.out(number), unit.input(2), rate=0.05)
+        kernel.vector(unit.out(0), store.port, rate=0.05)
+
+    systolic = ("rows", "last_rows")
+    kernel.fields("rows", rotate="bounds[1]", mix="bounds[0]", out_a=systolic, out_b=systolic,
+                  projected=("write.bounds[1]", "read0.bounds[1]", "read1.bounds[2]"),
+                  **{name: ("write.bounds[1]", "read0.bounds[1]", "read1.bounds[1]") for name in ("residual", "tables", "split")},
+                  **dict.fromkeys(("records", "hidden", "rotary", "limits", "append", "y", "y_right"), "bounds[1]"))
+    kernel.fields("query_rows", scores=systolic, mix=systolic, weights="bounds[1]", inverse="bounds[1]", scale="bounds[1]",
+                  mixed=("write.bounds[1]", "read0.bounds[1]"), inputs=("write.bounds[1]", "read0.bounds[1]"))
+    kernel.fields("tiles", scores="bounds[4]", weights="bounds[2]", mix="bounds[3]", limits="bounds[2]", keys_values="bounds[2]",
+                  cache=("write.bounds[2]", "read0.bounds[1]", "read1.bounds[2]"))
+    kernel.bases("records", "hidden", "rotary", "limits", "keys_values", "out", "append", "y", "y_right")
+    return kernel.build()
+
+
+def head_kernel(config: RDUConfig, resident=(), **places) -> Kernel:
+    """x[1] -> logits[VOCABULARY], their argmax, and the embedding of that token: the next step's input.
+
+    Arguments: HBM addresses ``row``, ``left``, ``right`` (weights of both halves of the vocabulary), ``logits_0`` ..
+    ``logits_3`` (the quarters' places) and ``logits`` (the first again), ``embedding``, ``best`` (a vector with the token in each lane), ``next`` (an FP32 row).
+    """
+    kernel = DecoderKernel(config, "head", HEAD_PLACES | places, resident)
+    vectors, lanes, quarter = DIM // config.lanes, config.lanes, VOCABULARY // 4
+    half_beats = DIM * VOCABULARY // (4 * lanes)
+    parts = tuple(WOVEN)[1]
+    left, right = (kernel.load(name, loops=_woven(config, parts, name, half_beats)) for name in parts)
+    source = kernel.load("row", loops=beats(config, vectors))
+    logits = kernel.load("logits", loops=beats(config, VOCABULARY // lanes), wait_tokens=(0, 1, 2, 3))
+    embedding = kernel.load("embedding", loops=(*beats(config, DIM * 2 // config.beat_bytes), Loop(1)), index=Index(0, 2 * DIM, 1))
+    quarters = [kernel.store(f"logits_{number}", loops=beats(config, quarter // lanes), send_tokens=(number,)) for number in range(4)]
+    found, following = kernel.store("best", loops=beats(config, 1)), kernel.store("next", loops=beats(config, vectors))
+
+    norm = kernel.unit("norm", inverse_norm(vectors, 1))
+    scale = kernel.unit("scale", scaled(vectors, 1))
+    heads = [kernel.unit(f"head_{number}", SystolicProgram(k=DIM, rows=1, feature_blocks=quarter // lanes)) for number in range(4)]
+    best = kernel.unit("argmax", SimdProgram(
+        loops=(VOCABULARY // lanes,), vectors={0: Input()}, reduce=Reduce.ARGMAX, produce=1, to_vector=True, to_scalar=True))
+    widen = kernel.unit("widen", library.convert(config.pcu, rows=1, n=DIM, packed=True, packed_output=False))
+    x = kernel.unit("x", splitter(config.pmu, vectors, ((0, vectors),), 1, buffers=1))
+    buffers = [kernel.unit(name, divider(config.pmu, half_beats // (2 * GRANULE))) for name in ("weights_left", "weights_right")]
+
+    kernel.vector(source.port, norm.input(0), x.input(0), rate=0.1)
+    kernel.vector(x.out(0), scale.input(0), rate=0.1)
+    kernel.scalar(norm.out(0), scale.input(0))
+    kernel.vector(scale.out(0), *(unit.input(1) for unit in heads), rate=0.1)
+    for stream, buffer, pair in ((left, buffers[0], heads[:2]), (right, buffers[1], heads[2:])):
+        kernel.vector(stream.port, buffer.input(0), rate=1.0)
+        for engine, unit in enumerate(pair):
+            kernel.vector(buffer.out(engine), unit.input(0), rate=0.5)
+    for number, (unit, store) in enumerate(zip(heads, quarters, strict=True)):
+        kernel.vector(unit.out(0), store.port, rate=0.05)
+        kernel.token(store, number, logits)
+    kernel.vector(logits.port, best.input(0), rate=0.1)
+    kernel.vector(best.out(0), found.port, rate=0.05)
+    kernel.scalar(best.out(0), embedding.unit.input(0))
+    kernel.vector(embedding.port, widen.input(0), rate=0.1)
+    kernel.vector(widen.out(0), following.port, rate=0.1)
+    kernel.bases("row", *parts, "logits", *(f"logits_{number}" for number in range(4)), "embedding", "best", "next")
+    return kernel.build()
+
+
+def embedding_kernel(config: RDUConfig, resident=()) -> Kernel:
+    """tokens[rows] (INT32 words) -> x of rows records (FP32). Arguments: ``rows``, HBM addresses ``tokens``, ``embedding``, ``x``."""
+    kernel = DecoderKernel(config, "embedding", {
+        "widen": (0, 0), "tokens": "west0", "embedding": "west0", "x": "west0"}, resident)
+    row, vectors, record = DIM * 2 // config.beat_bytes, DIM // config.lanes, RECORD_BYTES // config.beat_bytes
+    tokens = kernel.load("tokens", access=Access.WORD, loops=(Loop(CONTEXT, 4),))
+    embedding = kernel.load("embedding", loops=(*beats(config, row), Loop(CONTEXT)), index=Index(0, 2 * DIM, 1))
+    x = kernel.store("x", loops=beats(config, vectors, (CONTEXT, record)))
+    widen = kernel.unit("widen", library.convert(config.pcu, rows=CONTEXT, n=DIM, packed=True, packed_output=False))
+    kernel.scalar(tokens.unit.out(0), embedding.unit.input(0))
+    kernel.vector(embedding.port, widen.input(0))
+    kernel.vector(widen.out(0), x.port)
+    kernel.fields("rows", widen="bounds[1]", tokens="bounds[0]", embedding="bounds[1]", x="bounds[1]")
+    kernel.bases("tokens", "embedding", "x")
+    return kernel.build()

@@ -1,0 +1,108 @@
+"""Memory images of an expert: every weight matrix in the order in which the decoder's kernels read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
+
+from hw.config import RDUConfig
+from hw.fp import model as fp
+
+from .decoder import Expert, hidden_order, rotary_rows
+from .shape import CONTEXT, DIM, HEAD_DIM, HEADS, LAYERS, QKV
+
+__all__ = ["GRANULE", "KV_ROW_BYTES", "QKV_TILES", "RECORD_BYTES", "WOVEN", "ImageLayout", "cache_image", "expert_image",
+           "limit_table", "query_rows", "rotary_table", "woven_loops"]
+
+GRANULE = 16             # vectors that a stage buffer sends to one of its two readers before it turns to the other
+QKV_TILES = 2            # column tiles of the projection to queries, keys and values
+KV_ROW_BYTES = 4 * HEAD_DIM + 32         # a position of the cache: key, value, and the vector that makes the sum of weights
+RECORD_BYTES = 4 * (DIM + QKV)           # a token on its way through a layer: residual row, then projections, FP32
+# Beats of each stream in a round of those that are read together.
+WOVEN = {("gate", "up", "qkv"): {"gate": 2 * GRANULE, "up": 2 * GRANULE, "qkv": GRANULE},
+         ("left", "right"): {"left": 2 * GRANULE, "right": 2 * GRANULE}}
+
+
+def _tiles(matrix: np.ndarray, width: int) -> np.ndarray:
+    """[k, n] cut into columns of ``width``, each row-major: the order of a systolic unit's weights."""
+    return np.concatenate([matrix[:, start:start + width].reshape(-1) for start in range(0, matrix.shape[1], width)])
+
+
+def _shared(first: np.ndarray, second: np.ndarray, lanes: int) -> np.ndarray:
+    """Two streams of equal length dealt in granules: first, second, first, ..."""
+    return np.stack([part.reshape(-1, GRANULE * 2 * lanes) for part in (first, second)], axis=1).reshape(-1)
+
+
+def _halves(matrix: np.ndarray, width: int, lanes: int) -> np.ndarray:
+    """The left and the right half of the columns, each in tiles of ``width``, dealt to two units."""
+    left, right = np.split(matrix, 2, axis=1)
+    return _shared(_tiles(left, width), _tiles(right, width), lanes)
+
+
+def _woven(lanes: int, **parts: np.ndarray) -> np.ndarray:
+    """Streams that are read at the same time, interleaved in the proportions of WOVEN: all readers then keep to few DRAM rows."""
+    return np.concatenate([parts[name].reshape(-1, beats * 2 * lanes) for name, beats in WOVEN[tuple(parts)].items()], axis=1).reshape(-1)
+
+
+def _streams(expert: Expert, lanes: int) -> dict[str, np.ndarray]:
+    def tensor(name: str) -> np.ndarray:
+        return fp.fp32_to_bf16(expert.device_tensor(name))          # exact: the factor is a power of two
+
+    order, streams = hidden_order(lanes), {"embedding": tensor("embedding").reshape(-1)}
+    for layer in range(LAYERS):
+        out = tensor(f"out{layer}")
+        out = np.concatenate([out[DIM:][order], out[:DIM]])
+        streams[f"in{layer}"] = _woven(
+            lanes, gate=_halves(tensor(f"gate{layer}"), 4 * lanes, lanes), up=_halves(tensor(f"up{layer}"), 4 * lanes, lanes),
+            qkv=_tiles(tensor(f"qkv{layer}"), QKV // QKV_TILES))
+        streams[f"out{layer}"] = _halves(out, 4 * lanes, lanes)
+    left, right = np.split(tensor("head"), 2, axis=1)
+    streams["head"] = _woven(lanes, left=_halves(left, 8 * lanes, lanes), right=_halves(right, 8 * lanes, lanes))
+    return streams
+
+
+@dataclass(frozen=True)
+class ImageLayout:
+    """Byte offset of each stream in an expert's image, and the image's size."""
+
+    offsets: dict[str, int]
+    size: int
+
+
+def woven_loops(parts: tuple[str, ...], name: str, total_beats: int) -> tuple[int, tuple[int, tuple[int, int]]]:
+    """Where ``name`` begins in the woven stream of ``parts``, in beats, and the loops, in beats, that read its ``total_beats``."""
+    beats = WOVEN[parts]
+    first = sum(beats[other] for other in parts[:parts.index(name)])
+    return first, (beats[name], (total_beats // beats[name], sum(beats.values())))
+
+
+def expert_image(expert: Expert, config: RDUConfig) -> tuple[np.ndarray, ImageLayout]:
+    """The expert as it lies in device memory, uint8, and where its streams are."""
+    streams = {name: value.view(np.uint8) for name, value in _streams(expert, config.lanes).items()}
+    offsets = dict(zip(streams, accumulate((value.size for value in streams.values()), initial=0), strict=False))
+    image = np.concatenate(list(streams.values()))
+    return image, ImageLayout(offsets, image.size)
+
+
+def rotary_table(lanes: int) -> np.ndarray:
+    """float32 [CONTEXT, 2 QKV]: for each position all cosines, then all sines."""
+    return np.concatenate(rotary_rows(), axis=1)
+
+
+def limit_table() -> np.ndarray:
+    """int32: entry i is i + HEAD_DIM - CONTEXT: the last element that a query may see of a tile, for any position and tile."""
+    return np.arange(HEAD_DIM - CONTEXT, CONTEXT, dtype=np.int32)
+
+
+def cache_image() -> np.ndarray:
+    """An empty key-value cache of one layer, uint8: zeros, and the one beside each value."""
+    rows = np.zeros((CONTEXT, KV_ROW_BYTES // 2), dtype=np.uint16)
+    rows[:, 2 * HEAD_DIM] = 0x3F80
+    return rows.view(np.uint8).reshape(-1)
+
+
+def query_rows(tokens: int) -> int:
+    """Rows of the attention for ``tokens`` tokens: a row for every head."""
+    return tokens * HEADS
