@@ -218,8 +218,9 @@ def attend_kernel(config: RDUConfig, resident=(), **places) -> Kernel:
 def head_kernel(config: RDUConfig, resident=(), **places) -> Kernel:
     """x[1] -> logits[VOCABULARY], their argmax, and the embedding of that token: the next step's input.
 
-    Arguments: HBM addresses ``row``, ``left``, ``right`` (weights of both halves of the vocabulary), ``logits_0`` ..
-    ``logits_3`` (the quarters' places) and ``logits`` (the first again), ``embedding``, ``best`` (a vector with the token in each lane), ``next`` (an FP32 row).
+    Arguments: HBM addresses ``row``, ``left``, ``right`` (weights of both halves of the vocabulary), ``logits_0`` .. ``logits_3``
+    (the quarters' places), ``logits`` (the first again), ``embedding``, ``best`` (a vector, the token in each lane), ``next`` (an
+    FP32 row).
     """
     kernel = DecoderKernel(config, "head", HEAD_PLACES | places, resident)
     vectors, lanes, quarter = DIM // config.lanes, config.lanes, VOCABULARY // 4
