@@ -1,0 +1,244 @@
+"""``compile(graph, config)``: a core graph to a program of kernels.
+
+    program = compile(graph, preset("small"), fuse="full")
+    outputs, statistics = program.run(device, inputs)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterable
+from math import prod
+
+from hw.config import RDUConfig
+from hw.pcu.program import ProgramError
+
+from .errors import CompileError
+from .homes import Layout, layout, with_copy
+from .ir import Core, Graph, Node
+from .mapping import Section
+from .matmul import map_matmul, parts, problem_of, tilings
+from .memory import Symbol, allocate
+from .moves import map_gather, map_update
+from .netlist import Netlist
+from .pattern import NotAffine, Pattern
+from .program import KernelRecord, Launch, Program
+from .simd import map_copy, map_map, map_reduce
+from .streams import NeedsWords, TooDeep
+
+__all__ = ["FUSIONS", "CompileError", "compile"]
+
+FUSIONS = ("none", "op", "full")
+MOST_LAUNCHES = 4096
+IMAGES = 2 << 20         # bytes of HBM kept for kernel images
+
+
+@dataclasses.dataclass
+class Piece:
+    """A netlist and how its engines move from launch to launch (numbers of steps by launch dimension)."""
+
+    net: Netlist
+    launches: list[tuple[int, ...]]
+    nodes: tuple[str, ...]
+
+
+def compile(graph: Graph, config: RDUConfig, *, fuse: str = "full", seed: int = 0,
+            progress: Callable[[str], None] | None = None) -> Program:
+    """The program that computes ``graph`` on a device of ``config``. The same arguments always give the same program.
+
+    ``fuse``: "none", each core operator a kernel; "op", each composite operator (softmax, norm) one; "full", as many operators as
+    fit in each kernel. Raises :class:`CompileError` naming the node, the value, the limit and a way out.
+    """
+    if fuse not in FUSIONS:
+        raise CompileError(f"fuse={fuse!r} does not exist", way_out=f"choose one of {', '.join(FUSIONS)}")
+    tell = progress or (lambda _: None)
+    words: set[str] = set()
+    for _ in range(len(graph.tensors) + len(graph.nodes) + 2):
+        where = layout(graph, words)
+        try:
+            pieces = _map(where, config, fuse, tell)
+            return _assemble(graph, where, pieces, config, seed, fuse, tell)
+        except NeedsWords as problem:
+            if problem.symbol in words:
+                raise CompileError(str(problem)) from None
+            words.add(problem.symbol)
+        except _NeedsCopy as problem:
+            graph = _copied(where.graph, problem, graph)
+    raise CompileError(f"graph {graph.name!r}: no memory layout found")
+
+
+class _NeedsCopy(Exception):
+    """Operands of ``node`` that are patterns no engine can walk have to be copied first."""
+
+    def __init__(self, node: Node, names: Iterable[str], why: str):
+        self.node, self.names, self.why = node, tuple(names), why
+
+
+def _copied(mapped: Graph, problem: _NeedsCopy, _original: Graph) -> Graph:
+    graph, node = mapped, problem.node
+    for name in problem.names:
+        graph = with_copy(graph, node, name)
+        node = next(n for n in graph.nodes if n.outputs == node.outputs)
+    return graph
+
+
+# Mapping ------------------------------------------------------------------------------------------------------------------
+def _map(where: Layout, config: RDUConfig, fuse: str, tell) -> list[Piece]:
+    from .sections import sections
+    pieces = []
+    for nodes in sections(where, config, fuse, tell):
+        if isinstance(nodes, Piece):
+            pieces.append(nodes)
+        else:
+            pieces += single(where, config, nodes)
+    return pieces
+
+
+def single(where: Layout, config: RDUConfig, node: Node) -> list[Piece]:
+    """The kernels of one node by itself."""
+    try:
+        match node.op:
+            case Core.MATMUL:
+                return _matmul(where, config, node)
+            case Core.MAP:
+                return [_try(where, config, node, map_map)]
+            case Core.REDUCE:
+                return [_try(where, config, node, map_reduce)]
+            case Core.COPY:
+                return _copy(where, config, node)
+            case Core.GATHER:
+                return [_try(where, config, node, map_gather)]
+            case Core.UPDATE:
+                return _update(where, config, node)
+    except NotAffine as problem:
+        names = [name for name in dict.fromkeys(node.inputs) if name and (
+            not where.homes[name].pattern.is_contiguous or where.homes[name].symbol != name)]
+        if not names:
+            raise CompileError(f"node {node.name!r}: {problem}", way_out="change the shapes") from None
+        raise _NeedsCopy(node, names, str(problem)) from None
+    except ProgramError as problem:
+        raise CompileError(f"node {node.name!r}: {problem}") from None
+    raise CompileError(f"node {node.name!r}: {node.op} is not a core operator", way_out="lower the graph first")
+
+
+def _try(where: Layout, config: RDUConfig, node: Node, mapper, *arguments, name: str = "", **options) -> Piece:
+    """Maps with as few launch dimensions as the engines' loops need."""
+    problem = None
+    for launch_dims in range(8):
+        net = Netlist(config, name or node.name)
+        section = Section(config, where.graph, where.homes, net, kept=frozenset(node.outputs), launch_dims=launch_dims)
+        try:
+            mapper(section, node, *arguments, **options)
+        except TooDeep as error:
+            problem = error
+            continue
+        if (count := prod(section.launches)) > MOST_LAUNCHES:
+            raise CompileError(f"node {node.name!r}: {count} launches, at most {MOST_LAUNCHES}", way_out="use fewer dimensions")
+        return Piece(net, list(itertools.product(*map(range, section.launches))), (node.name,))
+    raise CompileError(f"node {node.name!r}: {problem}", way_out="use fewer dimensions")
+
+
+def _matmul(where: Layout, config: RDUConfig, node: Node) -> list[Piece]:
+    probe = Section(config, where.graph, where.homes, Netlist(config, node.name))
+    problem = problem_of(probe, node)
+    batch, m, k, n = problem.sizes
+    a, b = (where.homes[name].size == 2 for name in node.inputs[:2])
+    tile = tilings(config.pcu, m, n, k, a, False, b)
+    if tile is None:
+        raise CompileError(f"node {node.name!r}: no tiling for {m} x {k} x {n}", way_out="pad k")
+    return [_try(where, config, node, map_matmul, part) for part in parts(m, n, batch, tile, config.lanes)]
+
+
+def _copy(where: Layout, config: RDUConfig, node: Node) -> list[Piece]:
+    graph, out = where.graph, where.graph[node.output]
+    pieces, covered = [], 0
+    covered = sum(graph[name].elements for name in node.inputs)
+    if covered < out.elements:
+        pieces.append(_try(where, config, node, map_copy, None, Pattern.contiguous(out.elements), (out.elements,),
+                           name=f"{node.name} zeros"))
+    for name, place in zip(node.inputs, node.attributes.places, strict=True):
+        sizes = {where.homes[n].symbol: where.homes[n].size for n in (name, node.output)}
+        if len(set(sizes.values())) > 1:
+            raise NeedsWords(min(sizes, key=sizes.get), "a copy does not convert")
+        shape = graph[name].shape
+        if graph[name].elements:
+            pieces.append(_try(where, config, node, map_copy, name, Pattern.of(shape, place.strides, place.offset), shape))
+    return pieces
+
+
+def _update(where: Layout, config: RDUConfig, node: Node) -> list[Piece]:
+    pieces = []
+    if node.name not in where.in_place:
+        target, out = where.homes[node.inputs[0]], where.homes[node.output]
+        if target.size != out.size:
+            raise NeedsWords((target if target.size == 2 else out).symbol, "a copy does not convert")
+        shape = where.graph[node.inputs[0]].shape
+        pieces.append(_try(where, config, node, map_copy, node.inputs[0], Pattern.contiguous(prod(shape)), shape,
+                           name=f"{node.name} copy"))
+    return [*pieces, _try(where, config, node, map_update)]
+
+
+# Assembly -----------------------------------------------------------------------------------------------------------------
+def _assemble(graph: Graph, where: Layout, pieces: list[Piece], config: RDUConfig, seed: int, fuse: str, tell) -> Program:
+    symbols = {symbol.name: symbol for symbol in allocate(_symbols(where, pieces), config, IMAGES)}
+    records: dict[str, KernelRecord] = {}
+    launches: list[Launch] = []
+    for number, piece in enumerate(pieces):
+        for unit in piece.net.units:
+            if unit.symbol:
+                unit.program = dataclasses.replace(unit.program, segment=symbols[unit.symbol].tier)
+        key = _key(piece.net)
+        if key not in records:
+            tell(f"placing kernel {len(records) + 1} ({number + 1} of {len(pieces)}: {piece.net.name})")
+            records[key] = KernelRecord.of(piece.net, len(records), seed, piece.nodes)
+        record = records[key]
+        for step in piece.launches:
+            arguments = {}
+            for index, unit in enumerate(piece.net.units):
+                if unit.symbol:
+                    moved = sum(count * stride for count, stride in zip(step, unit.note.get("launch", ()), strict=False))
+                    symbol = symbols[unit.symbol]
+                    arguments[f"{unit.kind}{index}"] = (symbol.tier, symbol.address + unit.program.base + moved)
+            launches.append(Launch(record.index, arguments, piece.nodes))
+    return Program(config=config, graph=graph, fuse=fuse, kernels=list(records.values()), launches=launches, symbols=symbols,
+                   homes={name: where.homes[name].symbol for name in (*graph.inputs, *where.graph.outputs)},
+                   outputs=dict(zip(graph.outputs, where.graph.outputs, strict=True)),
+                   constants={name: tensor for name, tensor in where.roots.items() if tensor.is_constant and name in symbols})
+
+
+def _key(net: Netlist) -> str:
+    """What two netlists have in common that can be one kernel."""
+    numbers = {unit: index for index, unit in enumerate(net.units)}
+
+    def program(unit):
+        return dataclasses.replace(unit.program, base=0) if unit.symbol else unit.program
+    units = [(unit.kind, repr(program(unit)), bool(unit.symbol)) for unit in net.units]
+    flows = [(flow.fabric, numbers[flow.source.unit], flow.source.index, flow.packets,
+              [(numbers[port.unit], port.index) for port in flow.destinations]) for flow in net.flows]
+    return repr((units, flows))
+
+
+def _symbols(where: Layout, pieces: list[Piece]) -> list[Symbol]:
+    """Symbols with their lifetimes in pieces."""
+    first: dict[str, int] = {}
+    last: dict[str, int] = {}
+    traffic: dict[str, int] = {}
+    for number, piece in enumerate(pieces):
+        for unit in piece.net.units:
+            if unit.symbol:
+                first.setdefault(unit.symbol, number)
+                last[unit.symbol] = number
+                traffic[unit.symbol] = traffic.get(unit.symbol, 0) + unit.bytes * len(piece.launches)
+    end = len(pieces)
+    inputs = {where.homes[name].symbol for name in where.graph.inputs}
+    outputs = {where.homes[name].symbol for name in where.graph.outputs}
+    found = []
+    for name, tensor in where.roots.items():
+        if name not in first and name not in inputs | outputs:
+            continue
+        constant = tensor.is_constant
+        found.append(Symbol(
+            name, tensor.elements, where.homes[name].size, first=-1 if constant or name in inputs else first.get(name, 0),
+            last=end if constant or name in outputs else last.get(name, -1), traffic=traffic.get(name, 0), read_only=constant))
+    return found

@@ -1,0 +1,374 @@
+"""MATMUL on systolic PCUs: how it is cut into tiles, and the streams that feed them.
+
+The rows of ``a`` go to the broadcast buffers, the columns of ``b`` are the lanes. Every sum starts from the bias and takes its
+products in order of k, whatever the tiles are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from math import prod
+
+from hw.config import PCUConfig
+from hw.fp.function import TailFunction
+from hw.pcu.bundle import broadcast_vectors
+from hw.pcu.layout import Initial, Op
+from hw.pcu.program import Input, SimdProgram, Stage, SystolicProgram, vector
+from hw.pcu.stage import BodyStage
+from hw.pmu.program import Loop, PMUProgram, Read, Write
+
+from .errors import CompileError
+from .ir import Node
+from .mapping import Feed, Section, Unstreamable
+from .pattern import Dim, NotAffine, common_dims, merge_dims
+from .streams import LONGEST, Stored, factors, load_rows, store_rows
+
+__all__ = ["Problem", "Tiling", "map_matmul", "problem_of", "tilings"]
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """A tile is ``rows`` x (``blocks`` x lanes) outputs, its k comes in ``chunks`` of ``k``; ``groups`` as in
+    :class:`~hw.pcu.program.SystolicProgram`; ``reuse``: rows are brought once for all column tiles."""
+
+    rows: int
+    blocks: int
+    groups: int
+    k: int
+    chunks: int
+    reuse: bool
+
+    def steps(self, m: int, n: int, lanes: int) -> int:
+        """Systolic steps for m rows and n columns."""
+        return -(-m // self.rows) * -(-n // (self.blocks * lanes)) * self.k * self.chunks * self.groups * self.blocks
+
+
+@cache
+def tilings(config: PCUConfig, m: int, n: int, k: int, packed_rows: bool, whole: bool = False, packed_weights: bool = True) -> Tiling:
+    """The tiling with the least time; ``whole``: the rows must be held for all columns, in one chunk."""
+    lanes, room = config.lanes, broadcast_vectors(config)
+    per_vector = lanes * (2 if packed_rows else 1)
+    best, least = None, None
+    for blocks in range(1, config.accumulators + 1):
+        if blocks > 1 and (blocks - 1) * lanes >= n:
+            break
+        for groups in range(1, config.accumulators // blocks + 1):
+            if groups * blocks < BodyStage.reuse_distance and k > 1:
+                continue
+            limit = groups * config.stages
+            rows = -(-m // -(-m // limit))
+            used = -(-rows // config.stages)
+            fitting = room // used * per_vector
+            if fitting < 1:
+                continue
+            chunk = k if k <= fitting else max(d for d in range(1, fitting + 1) if k % d == 0)
+            if chunk < k and packed_rows and chunk % 2:
+                continue
+            if whole and chunk < k:
+                continue
+            columns = -(-n // (blocks * lanes))
+            tile = Tiling(rows, blocks, groups, chunk, k // chunk, chunk == k and columns > 1)
+            steps = tile.steps(m, n, lanes)
+            row_tiles = -(-m // rows)
+            row_vectors = row_tiles * (1 if tile.reuse else columns) * tile.chunks * rows * -(-chunk // per_vector)
+            weights = row_tiles * columns * k * (-(-blocks // 2) if packed_weights else blocks)
+            time = max(steps, row_vectors, weights)
+            if least is None or (time, row_vectors + weights) < least:
+                best, least = tile, (time, row_vectors + weights)
+    return best
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A MATMUL as loops: ``batch`` dims over (a, b, out), M as dims over (a, out), K as (a, b), N as (b, out)."""
+
+    batch: tuple[Dim, ...]
+    m: tuple[Dim, ...]
+    k: tuple[Dim, ...]
+    n: tuple[Dim, ...]
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        return tuple(prod(dim.size for dim in dims) for dims in (self.batch, self.m, self.k, self.n))
+
+
+def problem_of(section: Section, node: Node, *, a_streamed: bool = False, out_stored: bool = True) -> Problem:
+    """The loops of a MATMUL. Raises :class:`~compiler.pattern.NotAffine`."""
+    graph, homes = section.graph, section.homes
+    a, b, out = graph[node.inputs[0]].shape, graph[node.inputs[1]].shape, graph[node.output].shape
+    batch, (m, n), k = out[:-2], out[-2:], a[-1]
+    full = (*batch, m, k, n)
+    spread = []
+
+    def place(name: str, shape: Sequence[int], axes: str) -> None:
+        """The operand over the axes (batch, m, k, n), with zero strides where it does not vary."""
+        loops = homes[name].pattern.shaped(shape)
+        lead, tail = loops[:-2], loops[-2:]
+        lead_shape = shape[:-2]
+        lead = [[] for _ in range(len(batch) - len(lead))] + lead
+        lead_shape = (1,) * (len(batch) - len(lead_shape)) + tuple(lead_shape)
+        per_axis = {"m": [], "k": [], "n": []} | dict(zip(axes, tail, strict=True))
+        spread.append([*(part if own == size else [(size, 0)] if size > 1 else []
+                         for part, own, size in zip(lead, lead_shape, batch, strict=True)),
+                       *(per_axis[axis] if axis in axes else [(size, 0)] if size > 1 else []
+                         for axis, size in zip("mkn", (m, k, n), strict=True))])
+
+    from .pattern import _refine
+    contiguous = lambda shape: None          # noqa: E731
+    del contiguous
+    if a_streamed:
+        from .pattern import Pattern
+        homes = {**homes, node.inputs[0]: replace(homes[node.inputs[0]], pattern=Pattern.contiguous(prod(a)))}
+    if not out_stored:
+        from .pattern import Pattern
+        homes = {**homes, node.output: replace(homes[node.output], pattern=Pattern.contiguous(prod(out)))}
+    place(node.inputs[0], a, "mk")
+    place(node.inputs[1], b, "kn")
+    place(node.output, out, "mn")
+    dims = [dim for axis, size in enumerate(full) if size > 1 for dim in _refine([operand[axis] for operand in spread], axis, size)]
+    lead = len(batch)
+    merged = merge_dims(dims, keep=(lead + 1, lead + 2))
+    # Without a batch of b, batch and m are rows alike; merging has joined them where the strides allow it.
+    groups = {"batch": [], "m": [], "k": [], "n": []}
+    for dim in merged:
+        axis = "batch" if dim.axis < lead else "mkn"[dim.axis - lead]
+        groups[axis].append(dim)
+    while groups["batch"] and not groups["m"] and groups["batch"][-1].strides[1] == 0:
+        groups["m"].append(groups["batch"].pop())
+    return Problem(*(tuple(groups[name]) for name in ("batch", "m", "k", "n")))
+
+
+def _pairs(dims: Sequence[Dim], operand: int) -> list[tuple[int, int]]:
+    return [(dim.size, dim.strides[operand]) for dim in dims]
+
+
+def _repeat(count: int) -> list[tuple[int, int]]:
+    return [(count, 0)] if count > 1 else []
+
+
+@dataclass(frozen=True)
+class Part:
+    """A rectangle of a MATMUL with whole row tiles, done by one PCU."""
+
+    row: int
+    rows: int
+    column: int
+    columns: int
+    tile: Tiling
+
+
+def parts(m: int, n: int, batch: int, tile: Tiling, lanes: int) -> Iterator[Part]:
+    """The rectangles: rows that do not fill a row tile and columns that do not fill a column tile are by themselves."""
+    width = tile.blocks * lanes
+    if batch > 1 and m % tile.rows:
+        even = max(d for d in range(1, tile.rows + 1) if m % d == 0)
+        tile = replace(tile, rows=even if even * 2 > tile.rows else tile.rows)
+    whole_rows = m // tile.rows * tile.rows
+    if batch == 1 and n <= width and tile.chunks == 1:
+        whole_rows = m                   # one pass over the rows: the last tile may be smaller
+    whole_columns = n // width * width if n > width else n
+    for row, rows in ((0, whole_rows), (whole_rows, m - whole_rows)):
+        for column, columns in ((0, whole_columns), (whole_columns, n - whole_columns)):
+            if rows and columns:
+                blocks = min(tile.blocks, -(-columns // lanes))
+                own = replace(tile, rows=min(tile.rows, rows), blocks=blocks,
+                              groups=max(tile.groups, -(-BodyStage.reuse_distance // blocks)),
+                              reuse=tile.chunks == 1 and columns > blocks * lanes)
+                yield Part(row, rows, column, columns, own)
+
+
+def map_matmul(section: Section, node: Node, part: Part | None = None, *, function: TailFunction = TailFunction.BYPASS) -> None:
+    """Adds a MATMUL (or a part of one) to the section, its rows from memory or from a stream.
+
+    Raises :class:`Unstreamable` if it cannot be part of a longer kernel.
+    """
+    a, b, *bias = node.inputs
+    out, config, lanes = node.output, section.config.pcu, section.lanes
+    if b in section.feeds or (bias and bias[0] in section.feeds):
+        raise Unstreamable("the columns of a MATMUL come from memory")
+    streamed, inside = a in section.feeds, out in section.inside
+    problem = problem_of(section, node, a_streamed=streamed, out_stored=out in section.kept)
+    batch, m, k, n = problem.sizes
+    if streamed and batch > 1 and len(problem.m) > 1:
+        raise Unstreamable("rows of a batch")
+    packed_x, packed_w = (section.packed(name) for name in (a, b))
+    if streamed:
+        packed_x = section.take(a).packed
+    whole = streamed or inside
+    if part is None:
+        tile = tilings(config, m, n, k, packed_x, True, packed_w)
+        if tile is None:
+            raise Unstreamable(f"k = {k} does not fit a broadcast buffer")
+        part = Part(0, m, 0, n, tile)
+    rows, columns, tile = part.rows, part.columns, part.tile
+    column_tiles = -(-columns // (tile.blocks * lanes))
+    row_tiles, last_rows = -(-rows // tile.rows), rows - (-(-rows // tile.rows) - 1) * tile.rows
+    if last_rows != tile.rows and (batch > 1 or column_tiles > 1):
+        divisors = [d for d in range(1, tile.rows + 1) if rows % d == 0]
+        tile = replace(tile, rows=divisors[-1])
+        row_tiles, last_rows = rows // tile.rows, tile.rows
+    count = section.launch_dims
+    launch, inner_batch = problem.batch[:count], problem.batch[count:]
+    if count > len(problem.batch):
+        raise CompileError(f"node {node.name!r}: too many loops", way_out="use fewer batch dimensions")
+    section.launches = tuple(dim.size for dim in launch)
+    batch = prod(dim.size for dim in inner_batch)
+    tiles = row_tiles * batch
+    if tiles > LONGEST or column_tiles > LONGEST or k > LONGEST:
+        raise CompileError(f"node {node.name!r}: {tiles} row tiles, {column_tiles} column tiles, k {tile.k}: a loop is at most {LONGEST}",
+                           way_out="split the operands")
+    rounds = section.rounds(out)
+    packed_out = section.packed(out)
+    program = SystolicProgram(
+        k=tile.k, rows=tile.rows, last_rows=last_rows, feature_blocks=tile.blocks, groups=tile.groups, chunks=tile.chunks,
+        column_tiles=column_tiles, row_tiles=tiles, reuse=tile.reuse, initial=Initial.BIAS if bias else Initial.ZERO,
+        packed_weights=packed_w, packed_rows=packed_x, packed_output=packed_out, function=function)
+    unit = section.net.add("pcu", node.name, program, work=tile.steps(rows, columns, lanes) * batch,
+                           note={"macs": batch * rows * columns * k})
+    if streamed:
+        feed = section.take(a)
+        if feed.scalar or feed.n != k or feed.rows != rows * batch:
+            raise Unstreamable(f"{a} has other rows")
+        section.attach(feed, unit, 1)
+    else:
+        feed = _load_rows(section, node, problem, inner_batch, launch, part, tile, row_tiles, column_tiles)
+        section.attach(feed, unit, 1)
+    _load_weights(section, node, problem, inner_batch, launch, part, tile, row_tiles, column_tiles, unit)
+    if bias:
+        _load_bias(section, bias[0], part, tile, tiles, column_tiles, unit)
+    made = section.made(unit, rows * batch, columns, [feed], packed=packed_out)
+    made = replace(made, lag=feed.lag + 2 * tile.rows)
+    if column_tiles > 1 and inside:
+        made = _reorder(section, made, tile, tiles, column_tiles, columns)
+    if rounds:
+        made = _rounded(section, node.name, made, tile, column_tiles if not inside else 1)
+    if out in section.kept:
+        _store(section, node, problem, inner_batch, launch, part, tile, row_tiles, 1 if inside else column_tiles, made)
+    section.give(out, made)
+
+
+def _load_rows(section, node, problem, batch, launch, part, tile, row_tiles, column_tiles) -> Feed:
+    home, before = section.homes[node.inputs[0]], len(section.net.units)
+    m, k = _pairs(problem.m, 0), _pairs(problem.k, 0)
+    base, outer = _row_loops(m, part, tile, row_tiles, split=not (tile.reuse or column_tiles * tile.chunks == 1))
+    stored = home.stored().at(base)
+    if tile.chunks > 1:
+        if len(k) > 1:
+            raise NotAffine("a chunked k of several loops")
+        chunk_loop, row = [(tile.chunks, k[0][1] * tile.k)], [(tile.k, k[0][1])]
+    else:
+        chunk_loop, row = [], k
+    if tile.reuse or column_tiles * tile.chunks == 1:
+        loops = [*_pairs(batch, 0), *outer]
+    else:
+        loops = [*_pairs(batch, 0), *outer[:-1], *_repeat(column_tiles), *chunk_loop, outer[-1]]
+    port = load_rows(section.net, stored, loops, row)
+    section.note_launch(before, launch, 0, home.size)
+    count = prod(size for size, _ in loops)
+    return Feed(port, count, prod(size for size, _ in row), packed=home.size == 2, past=frozenset({port.unit}))
+
+
+def _row_loops(m: list[tuple[int, int]], part: Part, tile: Tiling, row_tiles: int, *, split: bool):
+    """(first element, loops over the rows of a part): (row tiles, rows of a tile) if ``split``, else all rows."""
+    if len(m) > 1:
+        if part.row or part.rows != prod(size for size, _ in m):
+            raise NotAffine("a part of rows in several loops")
+        if not split:
+            return 0, m
+        if m[-1][0] % tile.rows == 0:
+            size, stride = m[-1]
+            return 0, [*m[:-1], (size // tile.rows, stride * tile.rows), (tile.rows, stride)]
+        raise NotAffine("row tiles across loops")
+    stride = m[0][1] if m else 0
+    base = part.row * stride
+    if not split:
+        return base, [(part.rows, stride)]
+    if row_tiles > 1 and part.rows % tile.rows:
+        raise NotAffine("a ragged last row tile")
+    return base, [(row_tiles, stride * tile.rows), (min(tile.rows, part.rows), stride)]
+
+
+def _load_weights(section, node, problem, batch, launch, part, tile, row_tiles, column_tiles, unit) -> None:
+    home, before = section.homes[node.inputs[1]], len(section.net.units)
+    k, n = _pairs(problem.k, 1), _pairs(problem.n, 1)
+    width = tile.blocks * section.lanes
+    stored = home.stored()
+    if len(n) > 1:
+        raise NotAffine("columns in several loops")
+    step = n[0][1] if n else 0
+    stored = stored.at(part.column * step)
+    tiles = [(column_tiles, step * width)] if column_tiles > 1 else []
+    row = [(width if column_tiles > 1 else part.columns, step if step else 1)]
+    if part.columns == 1 and not step:
+        row = [(1, 1)]
+    loops = [*_pairs(batch, 1), *_repeat(row_tiles), *tiles, *k]
+    port = load_rows(section.net, stored, loops, row)
+    section.note_launch(before, launch, 1, home.size)
+    for made in section.net.units[before:]:
+        if made.kind == "load":
+            made.bytes = prod(size for size, _ in loops) * row[0][0] * home.size
+    section.net.connect("vector", port, unit.input(0), prod(size for size, _ in loops) * -(-row[0][0] * home.size // section.config.beat_bytes))
+
+
+def _load_bias(section, name, part, tile, tiles, column_tiles, unit) -> None:
+    home, width = section.homes[name], tile.blocks * section.lanes
+    if home.size != 4 or not home.pattern.is_contiguous:
+        from .streams import NeedsWords
+        raise NeedsWords(home.symbol, "a bias is FP32 words")
+    loops = [*_repeat(tiles), *([(column_tiles, width)] if column_tiles > 1 else [])]
+    row = [(width if column_tiles > 1 else part.columns, 1)]
+    port = load_rows(section.net, home.stored().at(part.column), loops, row)
+    section.net.connect("vector", port, unit.input(2), tiles * column_tiles * tile.blocks)
+
+
+def _reorder(section: Section, feed: Feed, tile: Tiling, tiles: int, column_tiles: int, columns: int) -> Feed:
+    """Column tile after column tile to row after row, in a PMU."""
+    lanes, config = section.lanes, section.config.pmu
+    per_tile = -(-tile.blocks // 2) if feed.packed else tile.blocks
+    pitch, row = per_tile * column_tiles, feed.vectors(lanes)
+    size = tile.rows * pitch
+    capacity = config.words // lanes
+    if size > capacity:
+        raise Unstreamable(f"{tile.rows} rows of {pitch} vectors exceed a PMU")
+    if feed.packed and tile.blocks % 2:
+        raise Unstreamable("packed column tiles of an odd number of blocks")
+    buffers = 2 if 2 * size <= capacity else 1
+    outer = [Loop(bound) for bound in factors(tiles, "tiles")]
+    program = PMUProgram(
+        write=Write(loops=(Loop(per_tile, lanes), Loop(tile.rows, pitch * lanes), Loop(column_tiles, per_tile * lanes), *outer),
+                    handover=3, vectors=(0,)),
+        reads=(Read(loops=(Loop(row, lanes), Loop(tile.rows, pitch * lanes), *outer), handover=2),),
+        buffers=buffers, buffer_stride=size * lanes)
+    unit = section.net.add("pmu", "rows", program, work=tiles * size)
+    section.net.connect("vector", feed.port, unit.input(0), tiles * size)
+    return replace(feed, port=unit.out(0), lag=feed.lag + 2 * tile.rows, past=feed.past | {unit})
+
+
+def _rounded(section: Section, name: str, feed: Feed, tile: Tiling, column_tiles: int) -> Feed:
+    """Rounded to BF16, as FP32 words."""
+    count = feed.rows * (feed.vectors(section.lanes) if column_tiles == 1 else column_tiles * tile.blocks)
+    program = SimdProgram(loops=tuple(factors(count, "vectors")), vectors={0: Input()}, stages=(Stage(Op.TO_BF16, vector(0)),))
+    unit = section.net.add("pcu", f"{name} to bf16", program, work=count)
+    section.net.connect("vector", feed.port, unit.input(0), count)
+    return replace(feed, port=unit.out(0), hops=feed.hops + 1, past=feed.past | {unit})
+
+
+def _store(section, node, problem, batch, launch, part, tile, row_tiles, column_tiles, made: Feed) -> None:
+    home, before = section.homes[node.output], len(section.net.units)
+    width = tile.blocks * section.lanes
+    n = _pairs(problem.n, 2)
+    if len(n) > 1 and column_tiles > 1:
+        raise NotAffine("columns in several loops")
+    step = n[-1][1] if n else 1
+    m = _pairs(problem.m, 2)
+    base, outer = _row_loops(m, part, tile, row_tiles, split=column_tiles > 1)
+    stored = home.stored().at(base + part.column * step)
+    if column_tiles > 1:
+        loops = [*_pairs(batch, 2), *outer[:-1], (column_tiles, step * width), outer[-1]]
+        row = [(width, step)]
+    else:
+        loops, row = [*_pairs(batch, 2), *outer], n if len(n) > 1 else [(part.columns, step)]
+    store_rows(section.net, made.port, stored, loops, row)
+    section.note_launch(before, launch, 2, home.size)

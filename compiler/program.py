@@ -1,0 +1,163 @@
+"""A compiled graph: kernels, the order in which they run, and the tensors in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from hw.config import RDUConfig
+from sw_driver.device import Device
+from sw_driver.kernel import Kernel
+from sw_driver.memory import Buffer
+
+from . import exact
+from .errors import CompileError
+from .ir import DType, Graph, Tensor
+from .memory import SLACK, Symbol
+from .netlist import Netlist
+from .place import build_kernel
+
+__all__ = ["KernelRecord", "Launch", "Program", "Statistics"]
+
+
+@dataclass(frozen=True)
+class KernelRecord:
+    """A kernel, what it is predicted to take, and what limits it."""
+
+    index: int
+    name: str
+    kernel: Kernel
+    predicted_cycles: int
+    bottleneck: str
+    bytes: dict[str, int]
+    nodes: tuple[str, ...]
+    units: dict[str, int]
+
+    @classmethod
+    def of(cls, net: Netlist, index: int, seed: int, nodes: tuple[str, ...]) -> KernelRecord:
+        from .cost import predict
+        for number, unit in enumerate(net.units):
+            unit.name = f"{unit.kind}{number}"
+        kernel = build_kernel(net, seed)
+        prediction = predict(net)
+        kernel = dataclasses.replace(kernel, symbols={"predicted_cycles": prediction.cycles, "bottleneck": prediction.bottleneck,
+                                                      "nodes": list(nodes)})
+        used = net.used()
+        return cls(index, net.name, kernel, prediction.cycles, prediction.bottleneck, prediction.bytes, nodes,
+                   {"pcu": used.pcu, "pmu": used.pmu, "load": used.load, "store": used.store})
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One launch: the kernel and the addresses of its engines as (tier, address in the tier's region)."""
+
+    kernel: int
+    arguments: dict[str, tuple[int, int]]
+    nodes: tuple[str, ...]
+
+
+@dataclass
+class Statistics:
+    """What a run took: ``cycles`` of all kernels (Execute to finished), ``launch_cycles`` including loads and arguments,
+    ``kernels`` launched, ``bytes`` moved per tier, and by launch (name, cycles, predicted, bottleneck)."""
+
+    cycles: int = 0
+    predicted_cycles: int = 0
+    total_cycles: int = 0
+    kernels: int = 0
+    bytes: dict[str, int] = field(default_factory=lambda: {"hbm": 0, "ddr": 0})
+    launches: list[tuple[str, int, int, str]] = field(default_factory=list)
+
+
+@dataclass
+class _Bound:
+    """The program on one device."""
+
+    regions: dict[int, Buffer]
+
+
+@dataclass(eq=False)
+class Program:
+    """See :func:`compiler.compile.compile`. ``outputs``: name of an output -> tensor that holds it."""
+
+    config: RDUConfig
+    graph: Graph
+    fuse: str
+    kernels: list[KernelRecord]
+    launches: list[Launch]
+    symbols: dict[str, Symbol]
+    homes: dict[str, str]
+    outputs: dict[str, str]
+    constants: dict[str, Tensor]
+    _bound: WeakKeyDictionary = field(default_factory=WeakKeyDictionary, repr=False)
+
+    @property
+    def predicted_cycles(self) -> int:
+        return sum(self.kernels[launch.kernel].predicted_cycles for launch in self.launches)
+
+    def reference(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The outputs, bit for bit, computed in numpy in the hardware's order."""
+        return exact.run(self.graph, inputs, self.config.lanes)
+
+    def run(self, device: Device, inputs: Mapping[str, np.ndarray], *, max_cycles: int = 50_000_000
+            ) -> tuple[dict[str, np.ndarray], Statistics]:
+        """Runs on a device; constants are uploaded by the first run. Returns outputs by name and statistics."""
+        bound = self._bind(device)
+        for name in self.graph.inputs:
+            tensor = self.graph[name]
+            if name not in inputs or tuple(np.shape(inputs[name])) != tensor.shape:
+                raise CompileError(f"input {name!r} is {list(np.shape(inputs.get(name, ())))}, the graph wants {tensor}")
+            if self.homes[name] in self.symbols:
+                self._write(device, bound, self.homes[name], inputs[name], tensor.dtype)
+        statistics = Statistics()
+        start = device.cycles
+        for launch in self.launches:
+            record = self.kernels[launch.kernel]
+            arguments = {name: bound.regions[tier].address + offset for name, (tier, offset) in launch.arguments.items()}
+            done = device.launch(record.kernel, max_cycles=max_cycles, **arguments)
+            statistics.cycles += done.cycles
+            statistics.predicted_cycles += record.predicted_cycles
+            statistics.kernels += 1
+            for tier, count in record.bytes.items():
+                statistics.bytes[tier] += count
+            statistics.launches.append((record.name, done.cycles, record.predicted_cycles, record.bottleneck))
+        statistics.total_cycles = device.cycles - start
+        return {name: self._read(device, bound, tensor, self.graph[name]) for name, tensor in self.outputs.items()}, statistics
+
+    def release(self, device: Device) -> None:
+        """Gives the program's memory on a device back."""
+        bound = self._bound.pop(device, None)
+        for buffer in bound.regions.values() if bound else ():
+            device.free(buffer)
+
+    def _bind(self, device: Device) -> _Bound:
+        if device in self._bound:
+            return self._bound[device]
+        regions = {}
+        for tier in (0, 1):
+            size = max((s.address + s.bytes for s in self.symbols.values() if s.tier == tier), default=0)
+            if size:
+                regions[tier] = device.allocate(tier, size + SLACK)
+        bound = self._bound[device] = _Bound(regions)
+        for name, tensor in self.constants.items():
+            self._write(device, bound, name, tensor.value, tensor.dtype)
+        return bound
+
+    def _write(self, device: Device, bound: _Bound, name: str, value: np.ndarray, dtype: DType) -> None:
+        symbol = self.symbols[name]
+        value = np.ascontiguousarray(value)
+        if symbol.size == 4 and dtype is not DType.FP32:
+            value = exact.to_bits(value, dtype)
+        if value.size:
+            device.write(bound.regions[symbol.tier], value, symbol.address)
+
+    def _read(self, device: Device, bound: _Bound, name: str, tensor: Tensor) -> np.ndarray:
+        symbol = self.symbols[name]
+        region = bound.regions[symbol.tier]
+        if symbol.size == 2:
+            return device.read(region, np.uint16, tensor.shape, symbol.address).view(tensor.dtype.numpy)
+        return exact.from_bits(device.read(region, np.uint32, tensor.shape, symbol.address), tensor.dtype)
