@@ -203,7 +203,7 @@ def _assemble(graph: Graph, where: Layout, pieces: list[Piece], config: RDUConfi
             launches.append(Launch(record.index, arguments, piece.nodes))
     return Program(config=config, graph=graph, fuse=fuse, kernels=list(records.values()), launches=launches, symbols=symbols,
                    homes={name: where.homes[name].symbol for name in (*graph.inputs, *where.graph.outputs)},
-                   outputs=dict(zip(graph.outputs, where.graph.outputs, strict=True)),
+                   outputs={name: where.homes[held].symbol for name, held in zip(graph.outputs, where.graph.outputs, strict=True)},
                    constants={name: tensor for name, tensor in where.roots.items() if tensor.is_constant and name in symbols})
 
 

@@ -22,8 +22,8 @@ from hw.pmu.program import Loop, PMUProgram, Read, Write
 from .errors import CompileError
 from .ir import Node
 from .mapping import Feed, Section, Unstreamable
-from .pattern import Dim, NotAffine, common_dims, merge_dims
-from .streams import LONGEST, Stored, factors, load_rows, store_rows
+from .pattern import Dim, NotAffine, Pattern, merge_dims, refine
+from .streams import LONGEST, factors, load_rows, store_rows
 
 __all__ = ["Problem", "Tiling", "map_matmul", "problem_of", "tilings"]
 
@@ -115,19 +115,14 @@ def problem_of(section: Section, node: Node, *, a_streamed: bool = False, out_st
                        *(per_axis[axis] if axis in axes else [(size, 0)] if size > 1 else []
                          for axis, size in zip("mkn", (m, k, n), strict=True))])
 
-    from .pattern import _refine
-    contiguous = lambda shape: None          # noqa: E731
-    del contiguous
     if a_streamed:
-        from .pattern import Pattern
         homes = {**homes, node.inputs[0]: replace(homes[node.inputs[0]], pattern=Pattern.contiguous(prod(a)))}
     if not out_stored:
-        from .pattern import Pattern
         homes = {**homes, node.output: replace(homes[node.output], pattern=Pattern.contiguous(prod(out)))}
     place(node.inputs[0], a, "mk")
     place(node.inputs[1], b, "kn")
     place(node.output, out, "mn")
-    dims = [dim for axis, size in enumerate(full) if size > 1 for dim in _refine([operand[axis] for operand in spread], axis, size)]
+    dims = [dim for axis, size in enumerate(full) if size > 1 for dim in refine([operand[axis] for operand in spread], axis, size)]
     lead = len(batch)
     merged = merge_dims(dims, keep=(lead + 1, lead + 2))
     # Without a batch of b, batch and m are rows alike; merging has joined them where the strides allow it.
@@ -196,7 +191,6 @@ def map_matmul(section: Section, node: Node, part: Part | None = None, *, functi
     packed_x, packed_w = (section.packed(name) for name in (a, b))
     if streamed:
         packed_x = section.take(a).packed
-    whole = streamed or inside
     if part is None:
         tile = tilings(config, m, n, k, packed_x, True, packed_w)
         if tile is None:
@@ -309,7 +303,8 @@ def _load_weights(section, node, problem, batch, launch, part, tile, row_tiles, 
     for made in section.net.units[before:]:
         if made.kind == "load":
             made.bytes = prod(size for size, _ in loops) * row[0][0] * home.size
-    section.net.connect("vector", port, unit.input(0), prod(size for size, _ in loops) * -(-row[0][0] * home.size // section.config.beat_bytes))
+    count = prod(size for size, _ in loops) * -(-row[0][0] * home.size // section.config.beat_bytes)
+    section.net.connect("vector", port, unit.input(0), count)
 
 
 def _load_bias(section, name, part, tile, tiles, column_tiles, unit) -> None:

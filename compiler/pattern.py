@@ -6,13 +6,14 @@ A pattern is a loop nest over flat element numbers. Views of views become one pa
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 
-__all__ = ["Dim", "NotAffine", "Pattern", "common_dims", "merge_dims"]
+__all__ = ["Dim", "NotAffine", "Pattern", "common_dims", "merge_dims", "refine"]
 
 
 class NotAffine(ValueError):
@@ -106,7 +107,7 @@ class Pattern:
             raise NotAffine(f"a step of {stride} is no step of a loop")
         step = stride // flat[level]
         reach = (size - 1) * step
-        if 0 <= reach + high[level] < sizes[level] or 0 <= reach + low[level] and reach < 0:
+        if 0 <= reach + high[level] < sizes[level] or (reach + low[level] >= 0 and reach < 0):
             low[level], high[level] = low[level] + min(reach, 0), high[level] + max(reach, 0)
             return [(size, step * self.dims[level][1])]
         turns = sizes[level] // step if step > 0 and sizes[level] % step == 0 else 0
@@ -156,11 +157,11 @@ def common_dims(shape: Sequence[int], operands: Sequence[tuple[Pattern, Sequence
     dims: list[Dim] = []
     for axis, size in enumerate(shape):
         if size > 1:
-            dims += _refine([operand[axis] for operand in cut], axis, size)
+            dims += refine([operand[axis] for operand in cut], axis, size)
     return dims
 
 
-def _refine(parts: list[list[tuple[int, int]]], axis: int, size: int) -> list[Dim]:
+def refine(parts: list[list[tuple[int, int]]], axis: int, size: int) -> list[Dim]:
     """The loops of one axis, cut wherever any operand's are cut."""
     places = {1, size}
     for loops in parts:
@@ -169,10 +170,10 @@ def _refine(parts: list[list[tuple[int, int]]], axis: int, size: int) -> list[Di
             step *= count
             places.add(step)
     ends = sorted(places)
-    for inner, outer in zip(ends, ends[1:], strict=False):
+    for inner, outer in itertools.pairwise(ends):
         if outer % inner:
             raise NotAffine(f"operands cut axis {axis} of {size} at {inner} and at {outer}")
-    counts = [outer // inner for inner, outer in zip(ends, ends[1:], strict=False)][::-1]
+    counts = [outer // inner for inner, outer in itertools.pairwise(ends)][::-1]
     strides = [Pattern(tuple(loops)).shaped(counts) for loops in parts]
     return [Dim(count, tuple(part[level][0][1] for part in strides), axis) for level, count in enumerate(counts)]
 

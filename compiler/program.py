@@ -39,9 +39,11 @@ class KernelRecord:
 
     @classmethod
     def of(cls, net: Netlist, index: int, seed: int, nodes: tuple[str, ...]) -> KernelRecord:
+        from .balance import check_balance
         from .cost import predict
         for number, unit in enumerate(net.units):
             unit.name = f"{unit.kind}{number}"
+        check_balance(net)
         kernel = build_kernel(net, seed)
         prediction = predict(net)
         kernel = dataclasses.replace(kernel, symbols={"predicted_cycles": prediction.cycles, "bottleneck": prediction.bottleneck,

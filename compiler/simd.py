@@ -110,8 +110,6 @@ def map_map(section: Section, node: Node) -> None:
     for part in parts:
         last = part is parts[-1]
         ends = section.join([values[a] for a in (*part.vectors, *part.scalars)])
-        if not ends and words is False and not part.vectors:
-            pass
         program = part.program(how, loops, space.n, packed_output=last and section.packed(out) and not words)
         unit = section.net.add("pcu", node.name, program, work=prod(loops))
         for port, end in enumerate(ends):
@@ -214,9 +212,10 @@ def map_reduce(section: Section, node: Node) -> None:
         if feed.scalar or feed.rows != space.rows or feed.n != n:
             raise Unstreamable(f"{x} has other rows")
     else:
-        feed, _ = _memory_operand(section, x, space, 0, False, 0)
-        if feed.scalar:
-            raise CompileError(f"node {node.name!r}: reduces a repeated element", way_out="copy it first")
+        home, before = section.homes[x], len(section.net.units)
+        port = load_rows(section.net, home.stored(), *space.of(0))
+        section.note_launch(before, space.launch, 0, home.size)
+        feed = Feed(port, space.rows, n, packed=home.size == 2, past=frozenset({port.unit}))
     if -(-n // lanes) > LONGEST or (n > LONGEST and n % lanes):
         raise CompileError(f"node {node.name!r}: a row of {n} elements exceeds {LONGEST}, the bound of a mask",
                            way_out=f"pad it to a multiple of {lanes}")
@@ -264,14 +263,10 @@ def map_copy(section: Section, node: Node, source: str | None, places: Pattern, 
         return
     home = section.homes[source]
     space = _Space(section, shape, [(home.pattern, shape), (places, shape)], row_axis=False)
-    feed = None
     before = len(section.net.units)
     outer, row = space.of(0)
     stored = home.stored()
-    if row and row[0][1] == 0 and stored.size == 4 and all(stride == 0 for _, stride in row):
-        port = load_rows(section.net, stored, outer, row)
-    else:
-        port = load_rows(section.net, stored, outer, row)
+    port = load_rows(section.net, stored, outer, row)
     section.note_launch(before, space.launch, 0, home.size)
     feed = Feed(port, space.rows, space.n, packed=home.size == 2)
     before = len(section.net.units)

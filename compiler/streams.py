@@ -18,7 +18,8 @@ from hw.pmu.recipes import separate_buffers
 from .errors import CompileError
 from .netlist import Netlist, Port
 
-__all__ = ["LONGEST", "NeedsWords", "Stored", "TooDeep", "factors", "load_rows", "load_scalars", "memory_loops", "store_rows", "store_scalars"]
+__all__ = ["LONGEST", "NeedsWords", "Stored", "TooDeep", "factors", "load_rows", "load_scalars", "memory_loops", "store_rows",
+           "store_scalars"]
 
 LONGEST = 65535          # bound of a loop
 
