@@ -1,6 +1,6 @@
 """What programmable bank bits gain: stalls of one write and two reads a cycle, with a fixed interleaving and with chosen bits.
 
-    rdu bench banks [--cycles 100000]
+    rdu bench banks [--cycles 100000] [--shape 37x53,100x7] [--buffers 2]
 
 Every case is one PMU of the preset on the RTL (Verilated), inputs always there and outputs always taken: a tensor of FP32 is
 written row by row and read by both engines column by column, each half of the rows in turn; engine 1 begins with the other
@@ -21,16 +21,17 @@ from hw.pmu.bank_bits import choose
 from hw.pmu.geometry import BankMap
 from hw.pmu.pmu import PMU
 from hw.pmu.program import Loop, PMUProgram, Read, Write
-from hw.pmu.traffic import simulate
+from hw.pmu.schedule import schedule
 
 from .common import metric, steps
 
-__all__ = ["DESCRIPTION", "SHAPES", "halves", "measure", "run", "table"]
+__all__ = ["DESCRIPTION", "SHAPES", "halves", "measure", "parsed", "run", "table"]
 
-DESCRIPTION = "stalls of a PMU with fixed and chosen bank bits; --cycles N (default 20000; with --full 1000000)"
+DESCRIPTION = "stalls of a PMU with fixed and chosen bank bits; --shape RxC --buffers N --cycles N (--full: 1000000)"
 
 SHAPES = ((37, 53), (100, 7), (64, 64), (61, 40), (33, 65))
 BUFFERS = (2, 3)
+TO_OUTPUT = 2                # cycles from the last access to the end of `busy`: SRAM and output FIFO
 
 
 def halves(config: PMUConfig, rows: int, columns: int, buffers: int, count: int) -> PMUProgram:
@@ -81,32 +82,42 @@ def measure(bench, program: PMUProgram, config: PMUConfig) -> tuple[int, int]:
     return bench.get("cycles"), bench.get("conflicts")
 
 
-def table(config: PMUConfig, cycles: int, console, shapes=SHAPES) -> list[dict]:
-    """The metrics of every case."""
+def table(config: PMUConfig, cycles: int, console, shapes=SHAPES, buffer_counts=BUFFERS) -> list[dict]:
+    """The metrics of every case. Raises ProgramError, before anything is built, if a tensor does not fit the scratchpad."""
     from sim.unit_bench import UnitBench
+    cases = [(rows, columns, buffers) for rows, columns in shapes for buffers in buffer_counts]
+    programs = {}
+    for case in cases:
+        accesses = halves(config, *case, 1).write.accesses
+        programs[case] = halves(config, *case, max(min(-(-cycles // accesses), 65535), 2 * case[2]))
+        programs[case].check(config)
     metrics = []
-    total = 2 * len(shapes) * len(BUFFERS)
-    with steps(console, "building the PMU", total) as step, UnitBench(_Counted(config)) as bench:
-        for (rows, columns), buffers in ((shape, n) for shape in shapes for n in BUFFERS):
-            program = halves(config, rows, columns, buffers, 2 * buffers)
-            per_buffer = program.write.accesses
+    with steps(console, "building the PMU", 2 * len(cases)) as step, UnitBench(_Counted(config)) as bench:
+        for (rows, columns, buffers), program in programs.items():
             maps = {"fixed": BankMap.low(config), "chosen": choose(program, config).bank_map}
-            short, long = (simulate(halves(config, rows, columns, buffers, n * buffers), config, conflicts=False).cycles
-                           for n in (2, 4))
-            count = min(-(-cycles // per_buffer), 65535)
+            free = schedule(program, config).cycles + TO_OUTPUT
             for kind, bank_map in maps.items():
                 case = f"{rows}x{columns} fp32, {buffers} buffers, {kind}"
                 step(case)
-                program = dataclasses.replace(halves(config, rows, columns, buffers, count), bank_map=bank_map)
-                busy, stalls = measure(bench, program, config)
-                free = short + (count - 2 * buffers) * (long - short) / (2 * buffers)
+                busy, stalls = measure(bench, dataclasses.replace(program, bank_map=bank_map), config)
                 metrics += [metric("stall_cycles", case, stalls, "cycles"), metric("slowdown", case, busy / free, "ratio"),
                             metric("cycles", case, busy, "cycles")]
     return metrics
 
 
-def run(config: RDUConfig, console, *, full: bool = False, cycles: int = 20_000) -> list[dict]:
-    """The table for the preset's PMU."""
+def parsed(shape: str) -> tuple[tuple[int, int], ...]:
+    """"37x53,100x7" as pairs; empty: the published ones."""
+    sizes = [part.lower().split("x") for part in shape.split(",") if part]
+    for size in sizes:
+        if len(size) != 2 or not all(number.isdecimal() and int(number) for number in size):
+            raise ValueError(f"shape={shape} must be ROWSxCOLUMNS, several joined by commas")
+    return tuple((int(rows), int(columns)) for rows, columns in sizes) or SHAPES
+
+
+def run(config: RDUConfig, console, *, full: bool = False, cycles: int = 20_000, shape: str = "", buffers: int = 0) -> list[dict]:
+    """The table for the preset's PMU; ``buffers=0``: 2 and 3."""
     if not 0 < cycles <= 10_000_000:
         raise ValueError(f"cycles={cycles} must be from 1 to 10000000")
-    return table(config.pmu, 1_000_000 if full else cycles, console)
+    if not 0 <= buffers <= 64:
+        raise ValueError(f"buffers={buffers} must be from 1 to 64")
+    return table(config.pmu, 1_000_000 if full else cycles, console, parsed(shape), (buffers,) if buffers else BUFFERS)

@@ -51,7 +51,7 @@ class Stage:
         base = (0, x, y)[self.base]
         factor = (1, x, y)[self.factor]
         if self.operation is Operation.RANGE:
-            return x, y, predicate and (factor - self.b & mask) < a
+            return x, y, predicate & ((factor - self.b & mask) < a)
         if self.operation is Operation.MAC:
             result = (base + factor * a & (1 << 2 * bits) - 1) >> self.b
         elif self.operation is Operation.EXTRACT:

@@ -3,17 +3,22 @@
 import dataclasses
 import itertools
 import random
+import time
 
 import pytest
+from hypothesis import HealthCheck, given, settings
 
-from hw.config import PMUConfig
-from hw.pmu.bank_bits import choose, exhaustive
+from bench.banks import halves
+from hw.config import PMUConfig, preset
+from hw.pmu.bank_bits import all_maps, choose, exhaustive
 from hw.pmu.geometry import BankMap, Geometry
 from hw.pmu.program import Loop, PMUProgram, ProgramError, Read, Write
 from hw.pmu.recipes import separate_buffers
+from hw.pmu.schedule import schedule
 from hw.pmu.traffic import simulate
 
 from .harness import CONFIG, Bench, words
+from .programs import buffered
 
 LANES = CONFIG.lanes
 
@@ -57,6 +62,64 @@ def test_separate_buffers_never_conflict(rows, pitch, buffers):
     for program in (by_hand, tile(rows, pitch, buffers, 4, stride=stride, bank_map=chosen.bank_map, second=False)):
         [(_, events, _)] = Bench(stall=0).run(program, {0: words(2, rows * pitch * 4, LANES)}).finish()
         assert events["bank_conflict"] == 0
+
+
+SMALL = PMUConfig(lanes=2, banks=4, bank_rows=8)
+
+
+def check_choice(program):
+    """The choice is free of stalls if any of all bank maps is, is what the simulation says, and is never worse than low bits."""
+    choice = choose(program, SMALL)
+    found = simulate(program, SMALL, choice.bank_map)
+    free = simulate(program, SMALL, conflicts=False)
+    assert schedule(program, SMALL).cycles == free.cycles
+    assert (choice.traffic.stall_cycles == 0) == (exhaustive(program, SMALL, folds=True).stall_cycles == 0)
+    if choice.traffic.stall_cycles == 0:
+        assert found == choice.traffic == free
+        dataclasses.replace(program, bank_map=choice.bank_map).check(SMALL)
+    return choice
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(buffered(SMALL))
+def test_no_bank_map_beats_the_choice(program):
+    check_choice(program)
+
+
+@pytest.mark.long
+@settings(max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(buffered(SMALL))
+def test_no_bank_map_beats_the_choice_in_thousands(program):
+    check_choice(program)
+
+
+def test_every_bank_map_is_tried_once():
+    """As many as there are subspaces of dimension 3 in GF(2)**5; each is its own reduced form."""
+    maps = list(all_maps(SMALL, folds=True))
+    assert len(set(maps)) == len(maps) == 155
+    g = Geometry(SMALL)
+    parted = {tuple(sorted(v for v in range(g.vectors) if bank_map.split(v)[0] == 0)) for bank_map in maps}
+    assert len(parted) == 155
+    for bank_map in maps:
+        bank_map.check(SMALL)
+
+
+def test_a_fold_is_found_where_plain_bits_do_not_do():
+    """Engine 0 reads rows, engine 1 columns of a 4 x 4 block at once: diagonals only keep them apart, as they do the writer."""
+    along, across = (Loop(4, 2), Loop(4, 8)), (Loop(4, 8), Loop(4, 2))
+    program = PMUProgram(reads=(Read(loops=along, synchronised=False), Read(loops=across, synchronised=False, base=2)))
+    assert exhaustive(program, SMALL).stall_cycles > 0
+    choice = check_choice(program)
+    assert choice.traffic.stall_cycles == 0 and any(choice.bank_map.folds)
+
+
+def test_choice_is_fast():
+    """The compiler asks for every buffer: 50 ms for odd shapes on the `small` preset (typically below 15; CPU time)."""
+    config = preset("small").pmu
+    for rows, columns, buffers in ((37, 53, 2), (100, 7, 3), (64, 64, 3), (33, 65, 2)):
+        begin = time.process_time()
+        assert choose(halves(config, rows, columns, buffers, 1000), config).traffic.stall_cycles == 0
+        assert time.process_time() - begin < 0.2
 
 
 @pytest.mark.parametrize("seed", range(6))
