@@ -170,6 +170,7 @@ class RDUConfig:
     columns: int
     agcus_per_edge: int = 2
     groups: int = 2                  # sets of units that can be launched independently
+    shadow: bool = True              # the next kernel's program loads into shadows while the present one runs
     pcu: PCUConfig = field(default_factory=PCUConfig)
     pmu: PMUConfig = field(default_factory=PMUConfig)
     rdn: RDNConfig = field(default_factory=RDNConfig)

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from .common.event_counters import EventCounters, counter_select
 from .common.packet import scalar_packet, vector_packet
-from .common.program import UNIT_BITS, ConfigRegister, ConfigWrite
+from .common.program import UNIT_BITS, ConfigRegister, ConfigWrite, shadow_words
 from .common.unit import DataflowUnit
 from .config import RDNConfig
 from .programs import ports_of_link, unit_program
@@ -33,6 +33,7 @@ class UnitShell(wiring.Component):
     rdn: configuration of the network.
     groups: number of launch groups.
     links: vector links to the switch, each way (2 for a PCU or PMU, 1 for an AGCU).
+    shadow: its program has a shadow (an AGCU's segment table has none: it is of the device, not of a kernel).
 
     Members
     -------
@@ -46,12 +47,12 @@ class UnitShell(wiring.Component):
     ``i // links`` of local link ``i % links``, and core output o likewise.
     """
 
-    def __init__(self, core: DataflowUnit, rdn: RDNConfig, *, groups: int, links: int):
-        self.core, self.rdn, self.groups, self.links = core, rdn, groups, links
+    def __init__(self, core: DataflowUnit, rdn: RDNConfig, *, groups: int, links: int, shadow: bool = False):
+        self.core, self.rdn, self.groups, self.links, self.shadow = core, rdn, groups, links, shadow
         core._MustUse__silence = True        # of all shells alike, one is elaborated
         self.core_name = type(core).__name__.lower()
         self.verilog_name = f"{self.core_name}_shell"
-        self.identity = (type(core).__name__, core.identity, rdn, groups, links)
+        self.identity = (type(core).__name__, core.identity, rdn, groups, links, shadow)
         self.program_layout = unit_program(core.program_layout, rdn, links=links, vector_outputs=len(core.vector_out),
                                            scalar_outputs=len(core.scalar_out))
         self.event_names = event_names(core, links)
@@ -80,7 +81,8 @@ class UnitShell(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.core = core = self.core
-        m.submodules.config = config = ConfigRegister(self.program_layout)
+        m.submodules.config = config = ConfigRegister(
+            self.program_layout, shadow_words(self.program_layout) if self.shadow else 0)
         m.submodules.counters = counters = EventCounters(self.event_names)
         program = config.program
         connect(m, config.write, flipped(self.write))

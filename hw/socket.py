@@ -57,7 +57,7 @@ class Socket(wiring.Component):
         m.d.comb += [
             self.irq.eq(host.irq), tile.reset.eq(host.tile_reset),
             tile.execute.eq(host.execute), host.busy.eq(tile.busy), host.fault.eq(tile.fault),
-            tile.quiesce.eq(host.quiesce), host.drained.eq(tile.drained),
+            tile.quiesce.eq(host.quiesce), host.drained.eq(tile.drained), host.token.eq(tile.token),
             tile.select.eq(host.counter_select), host.counter_value.eq(tile.value),
             tln.interleave.eq(host.interleave),
         ]

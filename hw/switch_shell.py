@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from .common.event_counters import EventCounters, counter_select
-from .common.program import UNIT_BITS, ConfigRegister, ConfigWrite
+from .common.program import UNIT_BITS, ConfigRegister, ConfigWrite, shadow_words
 from .config import RDNConfig
 from .rdn.node import SwitchNode, switch_events, switch_program
 
@@ -17,13 +17,13 @@ PORT_NAMES = ("north", "east", "south", "west", "local0", "local1")
 
 
 class SwitchShell(wiring.Component):
-    """A :class:`SwitchNode` on the config network.
+    """A :class:`SwitchNode` on the config network. ``shadow``: its program has a shadow.
 
     Members: ``unit_id``, ``write``, ``select``, ``value`` as of :class:`hw.shell.UnitShell`; all others are the node's own.
     """
 
-    def __init__(self, rdn: RDNConfig):
-        self.identity = rdn
+    def __init__(self, rdn: RDNConfig, *, shadow: bool = False):
+        self.identity, self.shadow = (rdn, shadow), shadow
         self.verilog_name = "switch_shell"
         self.node = node = SwitchNode(rdn)
         node._MustUse__silence = True        # of all shells alike, one is elaborated
@@ -38,7 +38,8 @@ class SwitchShell(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         m.submodules.node = node = self.node
-        m.submodules.config = config = ConfigRegister(self.program_layout)
+        m.submodules.config = config = ConfigRegister(
+            self.program_layout, shadow_words(self.program_layout) if self.shadow else 0)
         m.submodules.counters = counters = EventCounters(self.event_names)
         connect(m, config.write, flipped(self.write))
         m.d.comb += [

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 
 from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from .agcu.agcu import AGCU
 from .common.event_counters import counter_select
 from .common.packet import MemoryPort, fault_layout
-from .common.program import UNIT_BITS, ConfigWrite
+from .common.program import ConfigWrite, tile_fault_layout
 from .config import RDUConfig
 from .hierarchy import instantiate
 from .pcu.pcu import PCU
@@ -20,18 +20,18 @@ from .rdn.node import EAST, LOCAL, NORTH, SOUTH, WEST
 from .shell import UnitShell
 from .switch_shell import SwitchShell
 
-__all__ = ["Tile", "agcu_shell", "counter_names", "tile_fault_layout", "unit_shell"]
+__all__ = ["Tile", "agcu_shell", "counter_names", "unit_shell"]
 
 
 def unit_shell(config: RDUConfig, row: int, column: int) -> UnitShell:
     """The PCU or PMU at a grid point, in its shell."""
     core = PCU(config.pcu) if config.is_pcu(row, column) else PMU(config.pmu)
-    return UnitShell(core, config.rdn, groups=config.groups, links=config.rdn.local_links)
+    return UnitShell(core, config.rdn, groups=config.groups, links=config.rdn.local_links, shadow=config.shadow)
 
 
 def agcu_shell(config: RDUConfig) -> UnitShell:
     """An AGCU in its shell."""
-    return UnitShell(AGCU(config.agcu), config.rdn, groups=config.groups, links=1)
+    return UnitShell(AGCU(config.agcu), config.rdn, groups=config.groups, links=1, shadow=config.shadow)
 
 
 @functools.cache
@@ -45,11 +45,6 @@ def counter_names(config: RDUConfig) -> dict[str, list[str]]:
     return {shell.core_name: shell.event_names for shell in shells} | {"switch": switch.event_names}
 
 
-def tile_fault_layout() -> data.StructLayout:
-    """A fault and the number of the unit that found it."""
-    return data.StructLayout(dict(fault_layout().members) | {"unit": UNIT_BITS})
-
-
 class Tile(wiring.Component):
     """All units of one tile and the wires between them.
 
@@ -58,7 +53,8 @@ class Tile(wiring.Component):
     ``reset`` In, resets all units and switches; ``write`` In(ConfigWrite), the config network; ``execute`` In, pulse per
     group; ``busy`` Out, bit g: a unit of group g works (3 cycles after ``execute`` at the latest); ``select`` In and ``value``
     Out: counter readout (2 cycles); ``memory[i]`` Out(MemoryPort) of AGCU i; ``fault`` Out, of the first AGCU or PMU
-    that has one; ``quiesce`` In and ``drained`` Out: AGCUs issue nothing more, none has a request outstanding.
+    that has one; ``quiesce`` In and ``drained`` Out: AGCUs issue nothing more, none has a request outstanding; ``token[i]`` Out:
+    a token on the last control wire into AGCU i, for a schedule that waits for it.
 
     Contract: ``write`` reaches a unit one cycle before an ``execute`` of the next cycle does; resetting the tile clears
     every program, and is safe while ``drained``.
@@ -78,12 +74,13 @@ class Tile(wiring.Component):
             "fault": Out(tile_fault_layout()),
             "quiesce": In(1),
             "drained": Out(1),
+            "token": Out(len(config.agcu_ports)),
         })
 
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        switches = {point: SwitchShell(config.rdn) for point in config.grid}
+        switches = {point: SwitchShell(config.rdn, shadow=config.shadow) for point in config.grid}
         units = {point: unit_shell(config, *point) for point in config.grid}
         agcus = [agcu_shell(config) for _ in config.agcu_ports]
         for (row, column), switch in switches.items():
@@ -130,14 +127,15 @@ class Tile(wiring.Component):
 
     def _edges(self, m: Module, switches: dict, agcus: list) -> None:
         """AGCUs to the outer ports of the first and the last column."""
-        for (row, edge), agcu in zip(self.config.agcu_ports, agcus, strict=True):
+        for index, ((row, edge), agcu) in enumerate(zip(self.config.agcu_ports, agcus, strict=True)):
             column, port = (0, WEST) if edge == "west" else (self.config.columns - 1, EAST)
             switch = switches[row, column]
             connect(m, switch.vector_out[port], agcu.vector_in[0])
             connect(m, agcu.vector_out[0], switch.vector_in[port])
             connect(m, switch.scalar_out[port], agcu.scalar_in)
             connect(m, agcu.scalar_out, switch.scalar_in[port])
-            m.d.comb += [agcu.control_in.eq(switch.control_out[port]), switch.control_in[port].eq(agcu.control_out)]
+            m.d.comb += [agcu.control_in.eq(switch.control_out[port]), self.token[index].eq(agcu.control_in[-1]),
+                         switch.control_in[port].eq(agcu.control_out)]
 
     def _launch(self, m: Module, units: list, switches: list) -> None:
         """The config network, execute, busy and the counter readout, a register on each way."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,15 +12,19 @@ import numpy as np
 from hw.agcu.program import Segment, Tier
 from hw.common.packet import FaultCause
 from hw.common.program import field_position
+from hw.host.instructions import decode
 from hw.host.registers import ID_VALUE, LauncherError, register
 from hw.programs import unit_program_of
 
 from .backend import Backend
+from .held import Held
 from .kernel import Kernel, encode_image
 from .memory import Buffer, TierAllocator
+from .schedule import Schedule
+from .schedule_compiler import Compiled, compile_schedule
 from .units import unit_names
 
-__all__ = ["DDR", "HBM", "SEGMENT_OF_TIER", "Device", "DeviceError", "DeviceFault", "DeviceTimeout", "Launched"]
+__all__ = ["DDR", "HBM", "SEGMENT_OF_TIER", "Device", "DeviceError", "DeviceFault", "DeviceTimeout", "Launched", "ScheduleRun"]
 
 HBM, DDR = 0, 1
 SEGMENT_OF_TIER = {HBM: 0, DDR: 1}           # every tier is one segment, readable and writable, from its first byte
@@ -35,6 +40,20 @@ class DeviceTimeout(DeviceError):
 
 class DeviceFault(DeviceError):
     """A kernel was stopped by an illegal access. The device needs :meth:`Device.reset`; its memory is intact."""
+
+
+@dataclass(frozen=True)
+class ScheduleRun:
+    """A schedule that has run. ``cycles``: from its start to its END, by the device's own counter; ``doorbells``: operands of the
+    SIGNALs that raised an interrupt and were seen (a later one replaces an earlier one that the host has not read yet);
+    ``program_words``: (kernel, words that its launch sends) for each launch in the schedule's text; ``words``: of the schedule;
+    ``image_words``: of the program images beside it."""
+
+    cycles: int
+    doorbells: tuple[int, ...]
+    program_words: tuple[tuple[str, int], ...]
+    words: int
+    image_words: int
 
 
 @dataclass(frozen=True)
@@ -64,7 +83,8 @@ class Device:
         self.memory = {HBM: TierAllocator("HBM", HBM, self.config.hbm.bytes),
                        DDR: TierAllocator("DDR", DDR, self.config.ddr.bytes)}
         self._images: dict[int, tuple[Kernel, Buffer]] = {}      # by id(kernel); the kernel kept here keeps its id its own
-        self._held: dict[int, dict[int, int]] = {}       # program words that the device holds: unit -> {word: value}
+        self._held = Held(self.config.unit_id(0, 0))
+        self._schedules: dict[bytes, Buffer] = {}        # words of schedules and of their images that are in HBM
         self._loaded: dict[int, Kernel] = {}             # by group
         self._enabled: dict[int, set[int]] = {}          # by group: units that a load, finished or not, has given a program
         self._running: set[int] = set()                  # groups started and not yet waited for
@@ -179,8 +199,7 @@ class Device:
             if stale := {unit: {0: 0} for unit in before - units}:
                 self._play(encode_image(stale), group, max_cycles)
             self._play_from(self._images[id(kernel)][1], group, max_cycles)
-            for unit, words in {**stale, **kernel.programs}.items():
-                self._held.setdefault(unit, {}).update(words)
+            self._held.write({**stale, **kernel.programs})
             self._enabled[group] = units
             self._loaded[group] = kernel
             return True
@@ -191,11 +210,11 @@ class Device:
             if self._loaded.get(kernel.group) is not kernel:
                 raise DeviceError(f"kernel {kernel.name!r} is not loaded: its arguments cannot be set")
             self._must_be_idle(kernel.group, kernel)     # the launcher replaces words at once
-            words = kernel.argument_words(self._held, **values)
+            words = kernel.argument_words(self._held.active, **values)
             for unit, word, value in words:
                 self.write_register("ARGUMENT_SELECT", unit=unit, word=word)
                 self.write_register("ARGUMENT", value)
-                self._held[unit][word] = value
+                self._held.set(unit, word, value)
             return len(words)
 
     def execute(self, kernel: Kernel) -> None:
@@ -226,11 +245,72 @@ class Device:
             self.execute(kernel)
             return Launched(kernel, self.wait(kernel, max_cycles))
 
+    # Schedules --------------------------------------------------------------------------------------------------------------
+    def compile_schedule(self, schedule: Schedule, **values: int) -> Compiled:
+        """The instructions that :meth:`run_schedule` would run now (they depend on what the device holds); ``listing`` prints them."""
+        with self._lock:
+            return compile_schedule(schedule, self.config, self._held, **values)
+
+    def run_schedule(self, schedule: Schedule, *, max_cycles: int = 10_000_000, on_signal: Callable[[int], None] | None = None,
+                     **values: int) -> ScheduleRun:
+        """A hardware-orchestrated launch: hands ``schedule`` to the device and waits for its end. ``values``: what its values begin
+        with, by name; ``on_signal``: called with the DOORBELL of each SIGNAL that raises an interrupt.
+
+        Words and images stay in HBM, so that the same schedule is sent once. Errors as of :meth:`wait`; the message of a timeout
+        names the instruction that waits.
+        """
+        with self._lock:
+            if self._running:
+                raise DeviceError(f"schedule {schedule.name!r}: group {min(self._running)} still runs a kernel: wait for it first")
+            compiled = self.compile_schedule(schedule, **values)
+            images = [self._resident(image) for image in compiled.images]
+            words = self._resident(compiled.place([(image.tier, image.address) for image in images]))
+            self._loaded.clear()
+            self._enabled = {group: set(self._held.enabled(group) | compiled.held.enabled(group))
+                             for group in range(self.config.groups)}
+            self._start_schedule(words)
+            doorbells = self._follow(schedule, compiled, max_cycles, on_signal)
+            self._held = compiled.held
+            return ScheduleRun(self.read_register("SCHEDULE_CYCLES"), tuple(doorbells), tuple(compiled.program_words),
+                               len(compiled.words), sum(map(len, compiled.images)))
+
+    def _resident(self, words: np.ndarray) -> Buffer:
+        """A buffer in HBM that holds ``words``, made once for each content."""
+        key = words.tobytes()
+        if key not in self._schedules:
+            self._schedules[key] = self.upload(HBM, words)
+        return self._schedules[key]
+
+    def _start_schedule(self, words: Buffer) -> None:
+        self.write_register("IRQ_STATUS", schedule_done=1, signal=1, group_done=0xFFFF, load_done=1)
+        self.write_register("SCHEDULE_LO", words.address & 0xFFFF_FFFF)
+        self.write_register("SCHEDULE_HI", address=words.address >> 32, tier=words.tier)
+        self.write_register("SCHEDULE_WORDS", words=words.size // 4)
+        self.write_register("SCHEDULE", 1)
+
+    def _follow(self, schedule: Schedule, compiled: Compiled, max_cycles: int, on_signal) -> list[int]:
+        """Waits for the end of a schedule; returns the doorbells on the way."""
+        what, end, doorbells = f"schedule {schedule.name!r}", self.backend.cycles + max_cycles, []
+        while True:
+            try:
+                seen = self._wait_for_any({"schedule_done": 1, "signal": 1}, end, max_cycles, what)
+            except DeviceTimeout as error:
+                position = self.read_register("SCHEDULE_POSITION")
+                raise DeviceTimeout(f"{error}; the schedule is at word{decode(compiled.words, position)}") from None
+            if seen["signal"]:
+                self.write_register("IRQ_STATUS", signal=1)
+                doorbells.append(self.read_register("DOORBELL"))
+                if on_signal:
+                    on_signal(doorbells[-1])
+            elif seen["schedule_done"]:
+                return doorbells
+
     def reset(self) -> None:
         """Drains and resets the tile after a fault or a timeout. Memory and buffers stay, every kernel must be loaded again."""
         with self._lock:
-            for state in (self._loaded, self._held, self._enabled, self._running):
+            for state in (self._loaded, self._enabled, self._running):
                 state.clear()
+            self._held = Held(self._held.first_unit)
             self.write_register("IRQ_STATUS", 0xFFFF_FFFF)
             self.write_register("TILE_RESET", 1)
             self._wait_for("reset_done", 1, 100_000, "tile reset")
@@ -295,9 +375,12 @@ class Device:
         self._wait_for("load_done", 1, max_cycles, "program load")
 
     def _wait_for(self, event: str, mask: int, max_cycles: int, what: str) -> None:
-        stops = {} if event == "reset_done" else {"fault": 1, "error": 1}        # a reset is the way out of both
-        self.write_register("IRQ_ENABLE", **stops, **{event: mask})
-        end = self.backend.cycles + max_cycles
+        self._wait_for_any({event: mask}, self.backend.cycles + max_cycles, max_cycles, what)
+
+    def _wait_for_any(self, events: dict[str, int], end: int, max_cycles: int, what: str) -> dict[str, int]:
+        """IRQ_STATUS as soon as one bit of ``events`` (masks by name) is there; a fault or an error of the launcher raises."""
+        stops = {} if "reset_done" in events else {"fault": 1, "error": 1}        # a reset is the way out of both
+        self.write_register("IRQ_ENABLE", **stops, **events)
         while True:
             status = self.read_fields("IRQ_STATUS")
             if status["fault"] and stops:
@@ -306,8 +389,8 @@ class Device:
                 error = self.read_fields("ERROR")
                 raise DeviceError(f"{what}: the launcher halted with error {LauncherError(error['code']).name} "
                                   f"at word {error['position']}; reset the device")
-            if status[event] & mask == mask:
-                return
+            if any(status[event] & mask for event, mask in events.items()):
+                return status
             if self.backend.cycles >= end:
                 raise DeviceTimeout(f"{what} has not finished in {max_cycles} cycles; "
                                     f"busy: {', '.join(self.busy_units()) or 'no unit'}")

@@ -26,12 +26,13 @@ def device_address() -> data.StructLayout:
 
 
 def command_layout() -> data.StructLayout:
-    """``groups``: those to start (EXECUTE), or that must be idle before the command begins (LOAD).
+    """``groups``: those to start (EXECUTE), or that must be idle before the command begins (LOAD). ``shadow``: the image goes into
+    the shadows (LOAD); all armed programs are exchanged with their shadows first (EXECUTE).
 
     ``operand.place`` is meaningful for LOAD and SCHEDULE, ``operand.word`` for ARGUMENT.
     """
     return data.StructLayout({
-        "operation": Operation, "groups": MAX_GROUPS,
+        "operation": Operation, "groups": MAX_GROUPS, "shadow": 1,
         "operand": data.UnionLayout({
             "place": data.StructLayout({"address": device_address(), "words": LENGTH_BITS}),
             "word": data.StructLayout({"data": 32, "word": WORD_BITS, "unit": UNIT_BITS}),

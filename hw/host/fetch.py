@@ -18,7 +18,7 @@ __all__ = ["WordFetcher"]
 class WordFetcher(wiring.Component):
     """A sequential reader of words.
 
-    Parameters: ``config``.
+    Parameters: ``config``; ``tag_bits`` of its requests.
     Members:
       ``start`` In, pulse: begin at ``address`` (a multiple of 4) and deliver ``length`` words (taken only when not ``busy``);
       ``stop`` In, pulse: deliver no more; ``busy`` Out, words or responses are still to come;
@@ -28,9 +28,9 @@ class WordFetcher(wiring.Component):
     reads only beats that hold wanted words. After ``stop``, ``busy`` falls when every outstanding response has arrived.
     """
 
-    def __init__(self, config: RDUConfig):
-        self.lanes, self.beat_bytes, self.tag_bits = config.lanes, config.beat_bytes, config.agcu.tag_bits
-        self.slot_bits = min(4, self.tag_bits - 1)
+    def __init__(self, config: RDUConfig, tag_bits: int):
+        self.lanes, self.beat_bytes, self.tag_bits = config.lanes, config.beat_bytes, tag_bits
+        self.slot_bits = min(4, tag_bits)
         self.slots = 1 << self.slot_bits
         super().__init__({
             "start": In(1),

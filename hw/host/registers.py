@@ -9,7 +9,7 @@ __all__ = ["ADDRESS_BITS", "ID_VALUE", "REGISTERS", "VERSION_VALUE", "Access", "
 
 ADDRESS_BITS = 12                  # of the AXI4-Lite port, in bytes
 ID_VALUE = 0x5544524F              # "ORDU" in memory order
-VERSION_VALUE = 0x0001_0000        # major in the high half: a driver refuses another major
+VERSION_VALUE = 0x0001_0001        # major in the high half: a driver refuses another major
 
 
 class Access(enum.Enum):
@@ -117,7 +117,8 @@ REGISTERS: tuple[Register, ...] = (
     Register("UNIT_SIZE", 0x010, RO, "The units.",
              (Field("lanes", 0, 8, "words in a vector"), Field("stages", 8, 8, "of a PCU"),
               Field("labels", 16, 8, "virtual circuits per link"),
-              Field("segments", 24, 8, "entries of an AGCU's segment table"))),
+              Field("segments", 24, 7, "entries of an AGCU's segment table"),
+              Field("shadow", 31, 1, "programs have shadows"))),
     Register("HBM_MEGABYTES", 0x014, RO, "Capacity of the HBM tier."),
     Register("DDR_MEGABYTES", 0x018, RO, "Capacity of the DDR tier."),
     Register("CYCLES_LO", 0x020, RO, "Cycles since reset, low half. Reading it holds CYCLES_HI.", read_effect=True),
@@ -135,12 +136,15 @@ REGISTERS: tuple[Register, ...] = (
     Register("IMAGE_WORDS", 0x038, RW, "Length of the image in words, its end record included: the load never reads beyond.",
              (Field("words", 0, 24, ""),)),
     Register("LOAD", 0x03C, WO, "Queues a Program Load of the image.",
-             (Field("after", 0, 16, "groups that must be idle before it begins"),)),
+             (Field("after", 0, 16, "groups that must be idle before it begins"),
+              Field("shadow", 16, 1, "into the shadows of the units, which arms them"))),
     Register("ARGUMENT_SELECT", 0x040, RW, "Which program word the next ARGUMENT replaces; as a record header of an image.",
-             (Field("word", 8, 10, "index within the unit's program"), Field("unit", 18, 14, "number on the config network"))),
+             (Field("word", 8, 10, "index within the unit's program; + 512: in its shadow"),
+              Field("unit", 18, 14, "number on the config network"))),
     Register("ARGUMENT", 0x044, WO, "Queues an Argument Load of this value; ARGUMENT_SELECT.word then advances by one."),
     Register("EXECUTE", 0x048, WO, "Queues Execute. It waits until these groups are idle.",
-             (Field("groups", 0, 16, "bit g: start group g"),)),
+             (Field("groups", 0, 16, "bit g: start group g"),
+              Field("exchange", 16, 1, "first exchange the programs of all armed units with their shadows"))),
     Register("TILE_RESET", 0x04C, WO,
              "Any value: empties the queue, drains the AGCUs, resets the tile (programs too) and clears faults and errors."),
     Register("IRQ_STATUS", 0x050, W1C, "Events since they were last cleared.", _events()),
@@ -166,9 +170,11 @@ REGISTERS: tuple[Register, ...] = (
     Register("SCHEDULE_HI", 0x084, RW, "The rest of the schedule's address.",
              (Field("address", 0, 8, "bits 39..32"), Field("tier", 8, 2, "0 HBM, 1 DDR"))),
     Register("SCHEDULE_WORDS", 0x088, RW, "Length of the schedule in words.", (Field("words", 0, 24, ""),)),
-    Register("SCHEDULE", 0x08C, WO, "Queues the run of the schedule."),
+    Register("SCHEDULE", 0x08C, WO, "Any value: queues the run of the schedule; what is queued after it waits for its END."),
     Register("DOORBELL", 0x090, RO, "Operand of the schedule's last SIGNAL."),
     Register("DOORBELL_COUNT", 0x094, RO, "SIGNALs since reset."),
+    Register("SCHEDULE_POSITION", 0x098, RO, "Index of the first word of the schedule's instruction under way, or of its last."),
+    Register("SCHEDULE_CYCLES", 0x09C, RO, "Cycles of the last schedule, from its start to its END; counts while it runs."),
     Register("KERNEL_CYCLES", 0x100, RO, "Per group: cycles from Execute to finished of its last kernel; counts while it runs.",
              count=16),
     Register("KERNEL_COUNT", 0x140, RO, "Per group: kernels finished since reset.", count=16),

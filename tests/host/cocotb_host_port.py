@@ -94,7 +94,7 @@ class Bench:
     async def start(cls, dut, seed: int = 1, master: bool = True):
         self = cls()
         self.dut, self.random = dut, random.Random(seed)
-        for signal in (dut.busy, dut.drained, dut.fault, dut.counter_value):
+        for signal in (dut.busy, dut.drained, dut.fault, dut.counter_value, dut.token):
             signal.value = 0
         dut.rst.value = 1
         cocotb.start_soon(Clock(dut.clk, 2, "ns").start())
@@ -349,8 +349,8 @@ async def faults_errors_and_reset(dut):
     bench.work = 1 << 40
     await bench.write("EXECUTE", groups=1)
     await bench.write("EXECUTE", groups=1)                 # waits behind the first
-    from hw.host.host_port import host_fault_layout
-    fault = host_fault_layout().const({"valid": 1, "cause": 2, "segment": 5, "offset": 0xDEAD_BEE0, "unit": 33}).as_bits()
+    from hw.common.program import tile_fault_layout
+    fault = tile_fault_layout().const({"valid": 1, "cause": 2, "segment": 5, "offset": 0xDEAD_BEE0, "unit": 33}).as_bits()
     dut.fault.value = fault
     await bench.until(dut.irq)
     assert (await bench.fields("FAULT")) == {"valid": 1, "cause": 2, "segment": 5, "unit": 33}

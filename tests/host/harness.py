@@ -24,6 +24,8 @@ class MemoryModel:
         self.words: dict[tuple[int, int], int] = {}
         self.broken: set[tuple[int, int]] = set()
         self.reads: list[tuple[int, int]] = []
+        self.written: set[tuple[int, int]] = set()
+        self.writes_seen = 0
         self.outstanding: set[int] = set()
 
     def store(self, tier: int, address: int, words) -> None:
@@ -61,17 +63,25 @@ class MemoryModel:
 
     was_valid, was_payload = 0, None
 
-    def _payload(self, ctx) -> tuple[int, int, int, int]:
+    def _payload(self, ctx) -> tuple:
         p = self.port.request.p
-        return ctx.get(p.tier).value, ctx.get(p.address), ctx.get(p.tag), ctx.get(p.write)
+        write = ctx.get(p.write)
+        return (ctx.get(p.tier).value, ctx.get(p.address), ctx.get(p.tag), write, ctx.get(p.mask) if write else 0,
+                ctx.get(p.data) if write else 0)
 
     def _accept(self, payload, waiting, cycle: int) -> None:
-        tier, address, tag, write = payload
+        tier, address, tag, write, mask, value = payload
         beat_bytes = 4 * self.lanes
-        assert address % beat_bytes == 0 and not write
+        assert address % beat_bytes == 0
         assert tag not in self.outstanding, f"tag {tag} is in use"
         self.outstanding.add(tag)
-        self.reads.append((tier, address))
+        self.writes_seen += write
+        if not write:
+            self.reads.append((tier, address))
+        for index in range(self.lanes if write else 0):
+            if mask >> 4 * index & 0xF:
+                self.words[tier, address // 4 + index] = value >> 32 * index & 0xFFFF_FFFF
+                self.written.add((tier, address // 4 + index))
         words = [self.words.get((tier, address // 4 + index), 0) for index in range(self.lanes)]
         data = sum(word << 32 * index for index, word in enumerate(words))
         status = Status.UNCORRECTABLE.value if (tier, address) in self.broken else Status.OKAY.value

@@ -23,6 +23,12 @@ def test_fields():
         Register("BAD", 0, Access.RW, "", (Field("a", 0, 4, ""), Field("b", 3, 4, "")))
 
 
+def test_generated_files_are_those_of_the_declarations():
+    from sw_driver.register_map import generated
+    for path, content in generated().items():
+        assert path.read_text() == content, f"{path}: run python -m sw_driver.register_map"
+
+
 IDLE = {**{c + s: 0 for c in ("aw", "w", "b", "ar", "r") for s in ("valid", "ready")}, "awid": 0, "awlen": 0, "wlast": 0,
         "bid": 0,
         "bresp": 0, "arid": 0, "arlen": 0, "rid": 0, "rdata": 0, "rresp": 0, "rlast": 0}
