@@ -66,7 +66,8 @@ def _node(graph: Graph, node: Node, inputs: Sequence[np.ndarray], lanes: int) ->
         case Core.MATMUL:
             return _rounded(_matmul(*inputs), out.dtype)
         case Core.MAP:
-            return _rounded(np.ascontiguousarray(np.broadcast_to(_map(node, inputs, out.shape), out.shape)), out.dtype)
+            result = _map(node, inputs, out.shape)
+            return _rounded(np.array(np.broadcast_to(result if out.shape else result.reshape(()), out.shape)), out.dtype)
         case Core.REDUCE:
             return _rounded(_reduced(inputs[0], _REDUCE[node.attributes.kind], lanes), out.dtype)
         case Core.VIEW:

@@ -58,7 +58,8 @@ def _layout(graph: Graph, words: set[str]) -> Layout:
             source = found.homes[node.inputs[0]]
             view = node.attributes
             try:
-                found.homes[node.output] = Home(source.symbol, source.size, source.pattern.through(view.shape, view.strides, view.offset))
+                sizes, strides = zip(*view.loops, strict=True) if view.loops else ((), ())
+                found.homes[node.output] = Home(source.symbol, source.size, source.pattern.through(sizes, strides, view.offset))
             except NotAffine:
                 raise _Copied(with_copy(graph, node, node.inputs[0])) from None
         elif node.op is Core.UPDATE and _may_be_in_place(graph, number, node, found, last_use):

@@ -101,6 +101,45 @@ def coe(preset_name: Preset = "small", json_file: Json = None, waves: Waves = No
         raise RuntimeError(f"{wrong} of {len(values['requests'])} requests differ from the numpy model")
 
 
+@app.command(name="run")
+def run_command(model: Annotated[Path, typer.Argument(help="An ONNX file.")],
+                input_file: Annotated[Path | None, typer.Option("--input", help="Arrays by input name (.npz); default: random.")] = None,
+                output_file: Annotated[Path | None, typer.Option("--output", help="Where the outputs go (.npz).")] = None,
+                preset_name: Preset = "small", json_file: Json = None,
+                fuse: Annotated[str, typer.Option(help="Operators per kernel: none, op (a composite each) or full.")] = "full",
+                dump: Annotated[Path | None, typer.Option(help="Folder for the graph before and after each pass.")] = None,
+                seed: Annotated[int, typer.Option(help="Of the random inputs.")] = 0) -> None:
+    """Compile an ONNX model, run it on the simulated RTL, and compare the outputs with the references."""
+    from compiler.inputs import load_arrays, save_arrays
+    from compiler.run import compile_model, run_model
+
+    from .device import Device
+
+    config = preset(preset_name)
+    arrays = None if input_file is None else load_arrays(input_file)
+    with console.status("compiling") as status:
+        compiled = compile_model(model, config, arrays, fuse=fuse, dump=dump, progress=status.update)
+        from sim.device import open_backend  # the driver and the compiler know no simulator until they run
+
+        status.update(f"building the simulator of {config.name} (once; some minutes)")
+        with Device(open_backend(config)) as device:
+            status.update(f"running {len(compiled.program.launches)} kernels")
+            outputs, report = run_model(compiled, device, arrays, seed=seed)
+    if output_file is not None:
+        save_arrays(output_file, outputs)
+    table = Table("", "value", title=f"{report['model']} on {config.name}, fuse {fuse}")
+    for name in ("kernels", "cycles", "predicted_cycles", "operations", "operations_per_byte", "max_abs_error", "bit_exact"):
+        value = report[name]
+        table.add_row(name, f"{value:,}" if type(value) is int else f"{value:.4g}" if isinstance(value, float) else str(value))
+    for tier, count in report["bytes"].items():
+        table.add_row(f"bytes {tier}", f"{count:,}")
+    console.print(table)
+    _save(json_file, report)
+    if not report["bit_exact"]:
+        wrong = [name for name, each in report["outputs"].items() if not each["bit_exact"]]
+        raise RuntimeError(f"outputs {', '.join(wrong)} differ from the bit-exact reference")
+
+
 def _bench_options(words: list[str]) -> dict[str, str]:
     """``--key value``, ``--key=value`` and ``--key`` (true) as a dictionary."""
     found, words = {}, list(words)
