@@ -20,7 +20,7 @@ from hw.config import RDUConfig
 from hw.programs import unit_program_of
 from sw_driver.kernel import Argument, Kernel
 
-from .route import Flow, Router
+from .route import Flow, Router, Routes
 
 __all__ = ["KernelBuilder", "PlacementError", "Unit"]
 
@@ -77,6 +77,7 @@ class KernelBuilder:
         self.flows: list[Flow] = []
         self._programs: dict[Unit, Program] = {}
         self._arguments: dict[str, tuple[Argument, ...]] = {}
+        self._routed: tuple[int, Routes] | None = None
 
     def pcu(self, row: int, column: int, program: Program) -> Unit:
         """Puts ``program`` on the PCU at grid point (row, column)."""
@@ -108,10 +109,16 @@ class KernelBuilder:
     def build(self, **symbols) -> Kernel:
         """Routes all flows and packs all programs. Errors of the router and of the programs pass through."""
         programs = {unit.number: self._words(unit, program) for unit, program in self._programs.items()}
-        reserved = [flow for kernel in self.resident for flow in kernel.flows]
-        programs |= Router(self.config).route(self.flows, reserved=reserved).words()
+        programs |= self.routes().words()
         return Kernel(name=self.name, config_digest=self.config.digest, group=self.group, programs=programs,
                       arguments=dict(self._arguments), symbols=symbols)
+
+    def routes(self) -> Routes:
+        """The routes of all flows: found once, so that a kernel that is built beside this one keeps off what is really loaded."""
+        if self._routed is None or self._routed[0] != len(self.flows):
+            reserved = [kernel.routes() for kernel in self.resident]
+            self._routed = len(self.flows), Router(self.config).route(self.flows, reserved=reserved)
+        return self._routed[1]
 
     def _place(self, kind: str, row: int, column: int, program: Program) -> Unit:
         if (row, column) not in self.config.grid or self.config.is_pcu(row, column) != (kind == "pcu"):

@@ -40,6 +40,22 @@ def test_kernels_that_stay_loaded_share_no_unit():
         unit for unit in copy.programs if unit >= CONFIG.unit_id(0, 0)}
 
 
+def test_several_resident_kernels_keep_the_routes_they_were_loaded_with():
+    """Each was routed round those before it; routed again all together they would go other ways."""
+    built = []
+    for row in range(3):
+        kernel = KernelBuilder(CONFIG, f"k{row}", resident=tuple(built))
+        for wire in range(4):
+            kernel._flow("control", ("unit", row, 0, wire), (("unit", 0, 3, (wire + row) % 4) if row == 0 else ("unit", 3, row, wire),), 1)
+        built.append(kernel)
+    words = [kernel.routes().words() for kernel in built]
+    last = KernelBuilder(CONFIG, "last", resident=tuple(built))
+    last._flow("control", ("unit", 3, 3, 0), (("unit", 0, 0, 0),), 1)
+    taken = [((edge, label)) for kernel in (*built, last) for route in kernel.routes().routes for edge, label in route.labels.items()]
+    assert len(taken) == len(set(taken))
+    assert [kernel.routes().words() for kernel in built] == words
+
+
 def test_refusals():
     kernel = KernelBuilder(CONFIG, "k")
     relu = library.row_max(CONFIG.pcu, rows=1, n=8)
