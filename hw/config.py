@@ -97,16 +97,21 @@ class RDNConfig:
     lanes: int = 8
     labels: int = 4                  # virtual circuits per link
     buffer_depth: int = 2            # packets per label and input port
+    dynamic_slots: int = 0           # buffers for dynamic packets per input port; 0: none of that hardware is there
+    coordinate_bits: int = 4         # of a row or column in a dynamic packet's destination
     local_links: int = 2             # vector links between a switch and its unit, each way
     sequence_bits: int = 8
     control_wires: int = 4           # single-bit wires per link of the control fabric
     rate_bits: int = 8               # resolution of the throttle's rate: tokens in 1/2**rate_bits packet per cycle
 
     def __post_init__(self) -> None:
-        _require(2 <= self.labels <= 16, f"rdn.labels={self.labels} must be from 2 to 16")
+        _require(1 <= self.labels <= 16, f"rdn.labels={self.labels} must be from 1 to 16")
         _require(2 <= self.buffer_depth <= 8,
                  f"rdn.buffer_depth={self.buffer_depth} must be from 2 (the credit round trip) to 8")
         _require(self.local_links in (1, 2), f"rdn.local_links={self.local_links} must be 1 or 2")
+        _require(self.dynamic_slots == 0 or 2 <= self.dynamic_slots <= 16,
+                 f"rdn.dynamic_slots={self.dynamic_slots} must be 0 or from 2 (the credit round trip) to 16")
+        _require(1 <= self.coordinate_bits <= 6, f"rdn.coordinate_bits={self.coordinate_bits} must be from 1 to 6")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +199,9 @@ class RDUConfig:
             inputs = getattr(self, unit).vector_inputs
             _require(inputs <= self.rdn.local_links * self.rdn.labels,
                      f"{unit}.vector_inputs={inputs} exceeds rdn.local_links x rdn.labels={self.rdn.local_links * self.rdn.labels}")
+        if self.rdn.dynamic_slots:
+            _require(max(self.rows, self.columns) <= 1 << self.rdn.coordinate_bits,
+                     f"rdn.coordinate_bits={self.rdn.coordinate_bits} cannot name every switch of {self.rows}x{self.columns}")
         for engines in ("load_engines", "store_engines"):
             count = getattr(self.agcu, engines)
             _require(count <= self.rdn.labels, f"agcu.{engines}={count} exceeds rdn.labels={self.rdn.labels}")

@@ -12,7 +12,7 @@ from .common.program import UNIT_BITS, ConfigRegister, ConfigWrite, shadow_words
 from .common.unit import DataflowUnit
 from .config import RDNConfig
 from .programs import ports_of_link, unit_program
-from .rdn.link import Link
+from .rdn.node import link_of
 from .rdn.receiver import RdnReceiver
 from .rdn.sender import SENDER_EVENTS, RdnSender
 
@@ -58,7 +58,7 @@ class UnitShell(wiring.Component):
         self.event_names = event_names(core, links)
         self._vector = vector_packet(rdn.lanes, rdn.sequence_bits)
         self._scalar = scalar_packet(rdn.sequence_bits)
-        vector, scalar = Link(self._vector, rdn.labels), Link(self._scalar, rdn.labels)
+        vector, scalar = link_of(self._vector, rdn), link_of(self._scalar, rdn)
         inner = {"program", "execute", "busy", "vector_in", "vector_out", "scalar_in", "scalar_out", "events"}
         self._own_members = {name: member for name, member in core.signature.members.items()
                              if name not in inner | {"control_in", "control_out"}}
@@ -117,14 +117,14 @@ class UnitShell(wiring.Component):
             m.d.comb += (inner.eq(outer) if member.flow is In else outer.eq(inner))
 
     def _receive(self, m: Module, name: str, payload, link, streams: list) -> None:
-        receiver = RdnReceiver(payload, self.rdn.labels, self.rdn.buffer_depth, len(streams))
+        receiver = RdnReceiver(payload, self.rdn, len(streams))
         m.submodules[f"{name}_receiver"] = receiver
         connect(m, flipped(link), receiver.link)
         for source, target in zip(receiver.streams, streams, strict=True):
             connect(m, source, target)
 
     def _send(self, m: Module, name: str, payload, link, streams: list, program, restart) -> list:
-        sender = RdnSender(payload, self.rdn.labels, self.rdn.buffer_depth, len(streams), self.rdn.rate_bits)
+        sender = RdnSender(payload, self.rdn, len(streams))
         m.submodules[f"{name}_sender"] = sender
         connect(m, sender.link, flipped(link))
         m.d.comb += [sender.program.eq(program[name]), sender.restart.eq(restart)]

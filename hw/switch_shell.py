@@ -47,8 +47,10 @@ class SwitchShell(wiring.Component):
             self.value.eq(counters.value), node.program.eq(config.program), counters.events.eq(node.events),
         ]
         for name, member in self._links.items():
-            for index in range(member.dimensions[0]):
-                outer, inner = getattr(self, name)[index], getattr(node, name)[index]
+            ports = [(getattr(self, name), getattr(node, name))]
+            if member.dimensions:
+                ports = zip(*ports[0], strict=True)
+            for outer, inner in ports:
                 if member.is_signature:
                     connect(m, flipped(outer), inner)
                 else:

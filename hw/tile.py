@@ -87,6 +87,8 @@ class Tile(wiring.Component):
             switch.instance_name = f"switch_{row}_{column}"
             m.submodules[switch.instance_name] = instantiate(platform, switch, reset=self.reset)
             m.d.comb += switch.unit_id.eq(config.switch_id(row, column))
+            if config.rdn.dynamic_slots:
+                m.d.comb += [switch.position.row.eq(row), switch.position.column.eq(column)]
         for (row, column), unit in units.items():
             unit.instance_name = f"{unit.core_name}_{row}_{column}"
             m.submodules[unit.instance_name] = instantiate(platform, unit, reset=self.reset)

@@ -91,7 +91,7 @@ class Ports:
             self.streams[name] = StreamPorts(name, port("valid"), port("ready"), port("payload"), not out)
         elif isinstance(unflipped, Link):
             self.links[name] = LinkPorts(name, port("valid"), port("label"), port("payload"), port("credit"), not out,
-                                         unflipped.labels)
+                                         unflipped.labels + unflipped.slots)
         else:
             self._walk(unflipped.members, path, out)
 

@@ -23,7 +23,7 @@ class InputPort(wiring.Component):
     -------
     ``link`` In(Link); ``routes`` In, one mask over the branches for each label; ``credits`` In, branches that can take a
     packet; ``request`` Out, branches that the offered packet may go to now; ``payload`` Out, the packet; ``grant`` In, those
-    of the requested branches that take it in this cycle; ``blocked`` Out, packets wait and no branch left to them has a
+    of the requested branches that take it in this cycle; ``asks`` Out, there is a request; ``blocked`` Out, packets wait and no branch left to them has a
     credit: no packet here can move; ``lost`` Out, a packet was offered and nobody took it.
 
     Contract: a packet is offered one cycle after it crossed the link. It leaves when each branch of its label has taken it
@@ -41,6 +41,7 @@ class InputPort(wiring.Component):
             "request": Out(branches),
             "payload": Out(payload),
             "grant": In(branches),
+            "asks": Out(1),
             "blocked": Out(1),
             "lost": Out(1),
         })
@@ -72,6 +73,7 @@ class InputPort(wiring.Component):
             held.down.eq(leave),
             turn.done.eq(taken),
             self.link.credit.eq(leave),
+            self.asks.eq(turn.pick.any()),
             self.blocked.eq(held.nonzero.any() & ~turn.pick.any()),
             self.lost.eq(turn.pick.any() & ~taken),
         ]

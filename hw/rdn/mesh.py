@@ -58,6 +58,8 @@ class Mesh(wiring.Component):
             at = divmod(number, self.columns)
             nodes[at] = node = SwitchNode(self.config)
             m.submodules[f"node_{at[0]}_{at[1]}"] = instantiate(platform, node)
+            if self.config.dynamic_slots:
+                m.d.comb += [node.position.row.eq(at[0]), node.position.column.eq(at[1])]
             m.d.comb += [node.program.eq(self.program[number]), node.control_in[LOCAL].eq(self.control_in[number]),
                          self.control_out[number].eq(node.control_out[LOCAL])]
             self._join(m, node, "scalar", LOCAL, self.scalar_in[number], self.scalar_out[number])

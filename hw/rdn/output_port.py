@@ -1,6 +1,6 @@
 """One output of a switch: the choice among the inputs."""
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -17,7 +17,8 @@ class OutputPort(wiring.Component):
 
     Members
     -------
-    ``asked[i]`` In, labels that input i's packet may leave with; ``payloads[i]`` In, that packet; ``winner`` Out, one-hot, the
+    ``asked[i]`` In, labels that input i's packet may leave with; ``payloads[i]`` In, that packet; ``wanted`` Out, somebody asks;
+    ``hold`` In, the link is taken by somebody else: nobody is served in this cycle; ``winner`` Out, one-hot, the
     input that is served; ``spent`` Out, one-hot, the label its packet leaves with; ``valid``, ``label``, ``payload`` Out, the
     link.
 
@@ -29,6 +30,8 @@ class OutputPort(wiring.Component):
         self.identity = (payload, inputs, labels)
         super().__init__({
             "asked": In(labels).array(inputs),
+            "wanted": Out(1),
+            "hold": In(1),
             "payloads": In(payload).array(inputs),
             "winner": Out(inputs),
             "spent": Out(labels),
@@ -45,12 +48,13 @@ class OutputPort(wiring.Component):
         m.d.comb += [
             turn.requests.eq(Cat(self.asked[index].any() for index in range(self.inputs))),
             turn.done.eq(self.valid),
-            self.winner.eq(turn.pick),
-            self.valid.eq(turn.pick.any()),
+            self.winner.eq(Mux(self.hold, 0, turn.pick)),
+            self.wanted.eq(turn.pick.any()),
+            self.valid.eq(self.winner.any()),
             self.spent.eq(lowest(wanted)),
             self.label.eq(encode(self.spent)),
         ]
-        with m.Switch(turn.pick):
+        with m.Switch(self.winner):
             for index in range(self.inputs):
                 with m.Case(1 << index):
                     m.d.comb += [wanted.eq(self.asked[index]), self.payload.eq(self.payloads[index])]

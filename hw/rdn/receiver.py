@@ -1,10 +1,10 @@
 """The end of a link at a unit: one buffer and one stream for every label."""
 
 from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .link import Link
+from .node import link_of
 
 __all__ = ["RdnReceiver"]
 
@@ -14,9 +14,8 @@ class RdnReceiver(wiring.Component):
 
     Parameters
     ----------
-    payload: layout of a packet.
-    labels: virtual circuits of the link.
-    depth: packets that each label's buffer holds (the sender's credits).
+    packet: layout of a unit's packet.
+    config: an RDNConfig: labels, and packets that each label's buffer holds.
     used: labels 0..used-1 have a buffer and a stream; a packet with another label must not be sent (it would be lost).
 
     Members: ``link`` In(Link); ``streams[l]`` Out, the packets of label l in order.
@@ -26,32 +25,31 @@ class RdnReceiver(wiring.Component):
     other. The credit goes back in the cycle in which the packet is taken. Unused labels return none.
     """
 
-    def __init__(self, payload, labels: int, depth: int, used: int):
-        if not 0 <= used <= labels:
-            raise ValueError(f"used={used} must be from 0 to labels={labels}")
-        if depth < 2:
-            raise ValueError(f"depth={depth} must be at least 2: the credit round trip")
-        self.payload_layout, self.labels, self.depth, self.used = payload, labels, depth, used
-        self.identity = (payload, labels, depth, used)
+    def __init__(self, packet: data.StructLayout, config, used: int):
+        if not 0 <= used <= config.labels:
+            raise ValueError(f"used={used} must be from 0 to labels={config.labels}")
+        self.packet, self.depth, self.used = packet, config.buffer_depth, used
+        self.identity = (packet, config, used)
         super().__init__({
-            "link": In(Link(payload, labels)),
-            "streams": Out(stream.Signature(payload)).array(used),
+            "link": In(link_of(packet, config)),
+            "streams": Out(stream.Signature(packet)).array(used),
         })
 
     def elaborate(self, platform):
         m = Module()
         if not self.used:
             return m
-        arrive, taken = Signal(self.used), Signal(self.used)
+        arrive, taken, arriving = Signal(self.used), Signal(self.used), Signal(self.packet)
         m.d.comb += [
             arrive.eq(Cat(self.link.valid & (self.link.label == label) for label in range(self.used))),
             taken.eq(Cat(port.valid & port.ready for port in self.streams)),
             self.link.credit.eq(taken),
         ]
+        m.d.comb += [arriving[name].eq(self.link.payload[name]) for name in self.packet.members]
         for label, port in enumerate(self.streams):
             # Place 0 is the head. A packet moves down when the head is taken; an arriving one goes to the first place
             # that is free in the next cycle.
-            places = [Signal(self.payload_layout, name=f"label_{label}_place_{index}") for index in range(self.depth)]
+            places = [Signal(self.packet, name=f"label_{label}_place_{index}") for index in range(self.depth)]
             held = [Signal(name=f"label_{label}_holds_{index}") for index in range(self.depth)]
             for index, place in enumerate(places):
                 above = held[index + 1] if index + 1 < self.depth else 0
@@ -59,7 +57,7 @@ class RdnReceiver(wiring.Component):
                     if index + 1 < self.depth:
                         m.d.sync += place.eq(places[index + 1])
                 with m.Elif(arrive[label] & (~held[index] | taken[label])):
-                    m.d.sync += place.eq(self.link.payload)
+                    m.d.sync += place.eq(arriving)
                 below = held[index - 1] if index else 1
                 with m.If(arrive[label] & ~taken[label]):
                     m.d.sync += held[index].eq(held[index] | below)

@@ -7,6 +7,7 @@ from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from hw.common.packet import scalar_packet
+from hw.config import RDNConfig
 from hw.rdn.input_port import InputPort
 from hw.rdn.receiver import RdnReceiver
 from hw.rdn.sender import RdnSender
@@ -15,6 +16,7 @@ from sim.unit_bench import BenchTimeout, UnitBench
 
 PACKET = scalar_packet(8)
 LABELS = 2
+RDN = RDNConfig(labels=LABELS)
 
 
 class SharedFifoInput(InputPort):
@@ -41,8 +43,8 @@ class Line(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.sender = sender = RdnSender(PACKET, LABELS, 2, LABELS)
-        m.submodules.receiver = receiver = RdnReceiver(PACKET, LABELS, 2, LABELS)
+        m.submodules.sender = sender = RdnSender(PACKET, RDN, LABELS)
+        m.submodules.receiver = receiver = RdnReceiver(PACKET, RDN, LABELS)
         m.submodules.first = first = self.switch(PACKET, 2, LABELS, 2)
         m.submodules.second = second = self.switch(PACKET, 2, LABELS, 2)
         wiring.connect(m, sender.link, first.inputs[0])

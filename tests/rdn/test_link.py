@@ -14,7 +14,8 @@ PACKET = scalar_packet(8)
 
 def run(count: int, *, ports: int = 3, rates=(1.0, 1.0, 1.0), takers=(1.0, 1.0, 1.0), cycles: int, program: int = 0,
         depth: int = 2, restart_at: int | None = None):
-    sender, receiver = RdnSender(PACKET, 4, depth, ports), RdnReceiver(PACKET, 4, depth, ports)
+    config = RDNConfig(buffer_depth=depth)
+    sender, receiver = RdnSender(PACKET, config, ports), RdnReceiver(PACKET, config, ports)
     sent, received = [[] for _ in range(ports)], [[] for _ in range(ports)]
     events = {"forwarded": 0, "throttled": 0, "blocked": 0, "lost": 0}
 
