@@ -81,8 +81,8 @@ class MeshTraffic:
         library = build(verilog, "traffic_node", sources=[CPP / "mesh_traffic.cpp"], generated={"glue.cpp": glue(ports)})
         self._lib = load(library)
         self._lib.traffic_new.restype, self._lib.traffic_message.restype = ctypes.c_void_p, ctypes.c_char_p
-        links = [[ports.index.get(f"{side}[{port}].{part}", -1) for port in range(LOCAL) for part in ("valid", "label", "payload", "credit")]
-                 for side in ("inputs", "outputs")]
+        parts = ("valid", "label", "payload", "credit")
+        links = [[ports.index[f"{side}[{port}].{part}"] for port in range(LOCAL) for part in parts] for side in ("inputs", "outputs")]
         ends = [ports.index[f"{end}.{part}"] for end, parts in (("source", ("valid", "ready", "payload")),
                                                                 ("sink", ("valid", "ready", "payload"))) for part in parts]
         numbers = _Ports(*ends, ports.index["position"], ports.index["sender"], *((ctypes.c_int32 * 16)(*side) for side in links))

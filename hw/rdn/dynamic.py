@@ -8,7 +8,8 @@ from amaranth.utils import ceil_log2
 from ..hierarchy import instantiate
 from .mask import RoundRobin, encode, lowest
 
-__all__ = ["EAST", "LOCAL", "NORTH", "PORT_BITS", "SOUTH", "WEST", "DynamicInput", "DynamicOutput", "destination_layout", "dimension_order", "extended", "position_layout"]
+__all__ = ["EAST", "LOCAL", "NORTH", "PORT_BITS", "SOUTH", "WEST",
+           "DynamicInput", "DynamicOutput", "destination_layout", "dimension_order", "extended", "position_layout"]
 
 NORTH, EAST, SOUTH, WEST, LOCAL = range(5)          # LOCAL is the first port to a unit; row 0 is the north edge
 PORT_BITS = 3

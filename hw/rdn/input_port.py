@@ -23,8 +23,8 @@ class InputPort(wiring.Component):
     -------
     ``link`` In(Link); ``routes`` In, one mask over the branches for each label; ``credits`` In, branches that can take a
     packet; ``request`` Out, branches that the offered packet may go to now; ``payload`` Out, the packet; ``grant`` In, those
-    of the requested branches that take it in this cycle; ``asks`` Out, there is a request; ``blocked`` Out, packets wait and no branch left to them has a
-    credit: no packet here can move; ``lost`` Out, a packet was offered and nobody took it.
+    of the requested branches that take it in this cycle; ``asks`` Out, there is a request; ``blocked`` Out, packets wait and no
+    branch left to them has a credit: no packet here can move; ``lost`` Out, a packet was offered and nobody took it.
 
     Contract: a packet is offered one cycle after it crossed the link. It leaves when each branch of its label has taken it
     once; branches that took it are remembered, so each goes on by itself. Labels take turns; one without credit is passed
