@@ -65,7 +65,8 @@ class SwitchNode(wiring.Component):
     Members (ports in the order north, east, south, west, local 0, local 1)
     -------
     ``program`` In, see :func:`switch_program`; ``position`` In (with ``dynamic_slots`` only), a constant;
-    ``vector_in[p]``, ``scalar_in[p]`` In(Link), ``vector_out[p]``, ``scalar_out[p]`` Out(Link); ``control_in[p]`` In, ``control_out[p]`` Out, wires; ``events`` Out, see :func:`switch_events`.
+    ``vector_in[p]``, ``scalar_in[p]`` In(Link), ``vector_out[p]``, ``scalar_out[p]`` Out(Link);
+    ``control_in[p]`` In, ``control_out[p]`` Out, wires; ``events`` Out, see :func:`switch_events`.
 
     Contract: that of :class:`~hw.rdn.switch.Switch` and :class:`~hw.rdn.control.ControlSwitch`. A local "in" comes from the unit.
     """
