@@ -18,7 +18,7 @@ from onnx import helper, numpy_helper
 
 from .import_onnx import import_model, onnx_type
 from .ir import DType, Graph, GraphError
-from .operators import supported
+from .operators import missing, supported
 
 __all__ = ["Builder", "Value"]
 
@@ -58,7 +58,7 @@ class Builder:
     def op(self, op: str, *inputs, outputs: int = 1, **attributes) -> Value | tuple[Value, ...]:
         """Any operator of ONNX; ``inputs`` are values, arrays, numbers, or None for one left out."""
         if op not in supported():
-            raise GraphError(f"operator {op} is not there; there are {', '.join(supported())}")
+            raise missing(op, op.lower())
         names = ["" if each is None else self._value(each).name for each in inputs]
         base = "/".join([*self._scope, op.lower()])
         made = [self._fresh(base) for _ in range(outputs)]

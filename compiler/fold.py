@@ -14,13 +14,15 @@ __all__ = ["fold"]
 
 LARGEST = 1 << 24        # elements; a larger constant is better computed on the device
 
+RANDOM = ("Random", "Bernoulli", "Multinomial")
+
 
 def fold(node: Node, tensors: dict[str, Tensor]) -> list[np.ndarray] | None:
     """Values of the node's outputs, or None if they are not constant."""
     inputs = [tensors[name] for name in node.inputs if name]
     if node.op in ("Shape", "Size"):
         return [_shape(node, inputs[0].shape)]
-    if not all(tensor.is_constant for tensor in inputs):
+    if not all(tensor.is_constant for tensor in inputs) or node.op.startswith(RANDOM):
         return None
     from .infer import node_proto
 

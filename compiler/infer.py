@@ -11,21 +11,27 @@ from onnx import numpy_helper
 from .fold import fold
 from .import_onnx import TYPES, onnx_type
 from .ir import DType, Graph, GraphError, Node, Tensor
+from .operators import missing, supported
 
 __all__ = ["infer", "node_proto"]
 
 LARGEST_HINT = 1 << 12       # elements of a constant that shape inference may look at
+SHAPE_OF_INPUT = ("GroupNormalization",)     # ONNX defines no inference for it
 KEPT = frozenset({"DequantizeLinear"})       # weights stay INT8 in memory
 
 
 def infer(graph: Graph, *, keep_int8: bool = False) -> Graph:
-    """The graph with a shape and a type for every tensor. Zero-sized tensors and free dimensions are refused.
+    """The graph with a shape and a type for every tensor.
+
+    Operators that are not there and do not fold away, zero-sized tensors and free dimensions are refused.
 
     ``keep_int8``: weights behind a DequantizeLinear stay INT8 constants.
     """
-    tensors, nodes = dict(graph.tensors), []
+    tensors, nodes, lowered = dict(graph.tensors), [], supported()
     for node in graph.nodes:
         values = fold(node, tensors) if not (keep_int8 and node.op in KEPT) else None
+        if values is None and node.op not in lowered:
+            raise missing(node.op, node.name)
         if values is None:
             nodes.append(node)
             for output in _types(node, tensors):
@@ -54,6 +60,9 @@ def _types(node: Node, tensors: dict[str, Tensor]) -> list[Tensor]:
         text = " ".join(str(error).split())
         raise GraphError(f"operator {node.op} of node {node.name!r}: {text}; its inputs are "
                          f"{', '.join(str(tensors[name]) for name in node.inputs if name)}") from None
+    if node.op in SHAPE_OF_INPUT:
+        first = tensors[node.inputs[0]]
+        return [Tensor(node.outputs[0], first.shape, first.dtype)]
     return [_output(node, name, found) for name in node.outputs]
 
 

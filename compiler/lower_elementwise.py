@@ -29,6 +29,8 @@ UNARY = {
     "Floor": lambda x: _floor(x), "Ceil": lambda x: _floor(x * -1.0) * -1.0, "Not": lambda x: x.equals(0), "Erf": lambda x: _erf(x),
     "Softplus": lambda x: x.apply(F.RELU) + ((x.maximum(x * -1.0) * -1.0).apply(F.EXP) + 1.0).apply(F.LOG),
     "Softsign": lambda x: x * (x.maximum(x * -1.0) + 1.0).apply(F.RECIPROCAL),
+    "Round": lambda x: _round(x),
+    "Mish": lambda x: x * (x.apply(F.RELU) + ((x.maximum(x * -1.0) * -1.0).apply(F.EXP) + 1.0).apply(F.LOG)).apply(F.TANH),
     "HardSwish": lambda x: x * (x * (1 / 6) + 0.5).maximum(0.0).minimum(1.0),
 }
 BINARY = {
@@ -44,6 +46,13 @@ def _floor(x: Scalar) -> Scalar:
     """Of |x| < 2^31."""
     whole = x.to_integer().to_float()
     return whole - (x < whole).to_float()
+
+
+def _round(x: Scalar) -> Scalar:
+    """Half to even."""
+    low = _floor(x)
+    rest = x - low
+    return low + (rest > 0.5).to_float() + (rest.equals(0.5) & low.to_integer() & 1).to_float()
 
 
 def _erf(x: Scalar) -> Scalar:

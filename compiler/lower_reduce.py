@@ -17,6 +17,17 @@ MOST_TOP = 16
 SUMS = ("ReduceSum", "ReduceMean", "ReduceSumSquare", "ReduceL2", "ReduceL1")
 
 
+@lowers("ReduceLogSumExp", "ReduceLogSum")
+def _reduce_log(e: Emitter, call: Call) -> str:
+    axes = call.get("axes") if call.get("axes") is not None else call.integers(1)
+    axes, x, keep = axes or range(len(call.shape(0))), call[0], bool(call.get("keepdims", 1))
+    if call.node.op == "ReduceLogSum":
+        return e.map(lambda total: total.apply(F.LOG), e.reduce(Reduction.SUM, x, axes, keep), dtype=call.output_dtype())
+    top = e.reduce(Reduction.MAX, x, axes)
+    total = e.reduce(Reduction.SUM, e.map(lambda value, top: (value - top).apply(F.EXP), x, top), axes)
+    return e.reshape(e.map(lambda total, top: total.apply(F.LOG) + top, total, top, dtype=call.output_dtype()), call.output().shape)
+
+
 @lowers(*SUMS, "ReduceMax", "ReduceMin")
 def _reduce(e: Emitter, call: Call) -> str:
     axes = call.get("axes") if call.get("axes") is not None else call.integers(1)
@@ -88,6 +99,25 @@ def _rms_norm(e: Emitter, call: Call) -> str:
         square = e.reduce(Reduction.SUM, e.map(lambda x: x * x, call[0]), range(axis, len(call.shape(0))))
         scale = e.map(lambda total: (total * factor + epsilon).apply(F.RSQRT), square)
         return _scaled(e, call[0], scale, call, dtype)
+
+
+@lowers("InstanceNormalization", "GroupNormalization")
+def _group_norm(e: Emitter, call: Call) -> str:
+    """A layer norm of each group of channels (each channel its own group), then gain and bias per channel."""
+    batch, channels, *space = call.shape(0)
+    groups = call.get("num_groups", channels)
+    if call.shape(1) != (channels,):
+        raise call.error(f"a gain of {list(call.shape(1))}; one per channel is there (opset 21)")
+    rows = e.reshape(call[0], (batch, groups, channels // groups * prod(space)))
+    factor, epsilon = _inverse(e.shape(rows)[-1]), call.get("epsilon", 1e-5)
+    with e.composite("groupnorm"):
+        mean = e.map(lambda total: total * factor, e.reduce(Reduction.SUM, rows, [-1]))
+        centred = e.map(lambda x, mean: x - mean, rows, mean)
+        square = e.reduce(Reduction.SUM, e.map(lambda x: x * x, centred), [-1])
+        normal = e.map(lambda x, total: x * (total * factor + epsilon).apply(F.RSQRT), centred, square)
+        whole, per_channel = e.reshape(normal, call.shape(0)), (channels, *(1,) * len(space))
+        return e.map(lambda x, gain, bias: x.mac(gain, bias), whole, e.reshape(call[1], per_channel), e.reshape(call[2], per_channel),
+                     dtype=call.output_dtype())
 
 
 def _scaled(e: Emitter, x: str, scale: str, call: Call, dtype) -> str:

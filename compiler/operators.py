@@ -10,11 +10,11 @@ import numpy as np
 from .emit import Emitter
 from .ir import DType, Graph, GraphError, Node, Tensor
 
-__all__ = ["FOLDED", "LOWERINGS", "Call", "core_dtype", "core_value", "lowers", "supported"]
+__all__ = ["FOLDED", "LOWERINGS", "Call", "core_dtype", "core_value", "lowers", "missing", "supported"]
 
 LOWERINGS: dict[str, Callable[[Emitter, Call], str | list[str]]] = {}
 
-# Only of constants, or of shapes: constant folding has removed them before lowering.
+# Only of constants, or of shapes: constant folding has removed them before lowering, as any other operator of constants alone.
 FOLDED = frozenset({"Constant", "ConstantOfShape", "EyeLike", "NonZero", "Range", "Shape", "Size"})
 
 
@@ -31,6 +31,11 @@ def supported() -> list[str]:
     """Names of all operators that are there."""
     from . import lower  # noqa: F401  fills the table
     return sorted({*LOWERINGS, *FOLDED})
+
+
+def missing(op: str, node: str) -> GraphError:
+    """The error for an operator that is not there."""
+    return GraphError(f"operator {op} of node {node!r} is not there; there are {', '.join(supported())}")
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,14 @@ TRUTH = {"a": RANDOM.random((2, 3)) < 0.5, "b": RANDOM.random((2, 3)) < 0.5}
 PAIR = {"x": normal(2, 3, 5), "y": normal(3, 1)}
 
 UNARY = ["Abs", "Ceil", "Elu", "Erf", "Exp", "Floor", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Neg", "Reciprocal", "Relu",
-         "Selu", "Sigmoid", "Sign", "Softplus", "Softsign", "Tanh", "Sin", "Cos", "Celu", "ThresholdedRelu"]
+         "Selu", "Sigmoid", "Sign", "Softplus", "Softsign", "Tanh", "Sin", "Cos", "Celu", "ThresholdedRelu", "Mish"]
 CASES = {
     **{op: (op, X, {}, {}) for op in UNARY},
+    "Round": ("Round", {"x": np.array([-2.5, -1.5, -0.4, 0.5, 1.5, 2.6], np.float32)}, {}, {}),
+    "InstanceNormalization": ("InstanceNormalization", IMAGE, {"g": normal(4), "b": normal(4)}, {}),
+    "GroupNormalization": ("GroupNormalization", IMAGE, {"g": normal(4), "b": normal(4)}, {"num_groups": 2}),
+    "ReduceLogSumExp": ("ReduceLogSumExp", X, {"a": ints(0, 2)}, {}),
+    "ReduceLogSum": ("ReduceLogSum", POSITIVE, {"a": ints(1)}, {"keepdims": 0}),
     "Sqrt": ("Sqrt", POSITIVE, {}, {}), "Log": ("Log", POSITIVE, {}, {}),
     "Gelu": ("Gelu", X, {}, {}), "Gelu tanh": ("Gelu", X, {}, {"approximate": "tanh"}),
     **{op: (op, PAIR, {}, {}) for op in ("Add", "Sub", "Mul", "Div", "Min", "Max", "Sum", "Mean", "PRelu")},
