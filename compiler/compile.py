@@ -24,6 +24,7 @@ from .moves import map_gather, map_update
 from .netlist import Netlist
 from .pattern import NotAffine, Pattern
 from .program import KernelRecord, Launch, Program
+from .sections import sections
 from .simd import map_copy, map_map, map_reduce
 from .streams import NeedsWords, TooDeep
 
@@ -57,7 +58,7 @@ def compile(graph: Graph, config: RDUConfig, *, fuse: str = "full", seed: int = 
     for _ in range(len(graph.tensors) + len(graph.nodes) + 2):
         where = layout(graph, words)
         try:
-            pieces = _map(where, config, fuse, tell)
+            pieces = _map(where, config, fuse, seed, tell)
             return _assemble(graph, where, pieces, config, seed, fuse, tell)
         except NeedsWords as problem:
             if problem.symbol in words:
@@ -84,14 +85,13 @@ def _copied(mapped: Graph, problem: _NeedsCopy, _original: Graph) -> Graph:
 
 
 # Mapping ------------------------------------------------------------------------------------------------------------------
-def _map(where: Layout, config: RDUConfig, fuse: str, tell) -> list[Piece]:
-    from .sections import sections
+def _map(where: Layout, config: RDUConfig, fuse: str, seed: int, tell) -> list[Piece]:
     pieces = []
-    for nodes in sections(where, config, fuse, tell):
-        if isinstance(nodes, Piece):
-            pieces.append(nodes)
+    for found in sections(where, config, fuse, tell, seed):
+        if isinstance(found, Node):
+            pieces += single(where, config, found)
         else:
-            pieces += single(where, config, nodes)
+            pieces.append(Piece(found[0], [()], found[1]))
     return pieces
 
 

@@ -25,6 +25,8 @@ from .mapping import Feed, Section, Unstreamable
 from .pattern import Dim, NotAffine, Pattern, merge_dims, refine
 from .streams import LONGEST, factors, load_rows, store_rows
 
+SLOWER = 1.5             # how much longer a MATMUL may take as part of a longer kernel
+
 __all__ = ["Problem", "Tiling", "map_matmul", "problem_of", "tilings"]
 
 
@@ -46,8 +48,10 @@ class Tiling:
 
 
 @cache
-def tilings(config: PCUConfig, m: int, n: int, k: int, packed_rows: bool, whole: bool = False, packed_weights: bool = True) -> Tiling:
-    """The tiling with the least time; ``whole``: the rows must be held for all columns, in one chunk."""
+def tilings(config: PCUConfig, m: int, n: int, k: int, packed_rows: bool, whole: bool = False, packed_weights: bool = True,
+            packed_output: bool = False) -> Tiling | None:
+    """The tiling with the least time; ``whole``: rows arrive and leave as a stream, so they must be held for all columns in one
+    chunk, and several column tiles need row tiles that are all alike and can be put in order."""
     lanes, room = config.lanes, broadcast_vectors(config)
     per_vector = lanes * (2 if packed_rows else 1)
     best, least = None, None
@@ -69,6 +73,10 @@ def tilings(config: PCUConfig, m: int, n: int, k: int, packed_rows: bool, whole:
             if whole and chunk < k:
                 continue
             columns = -(-n // (blocks * lanes))
+            if whole and columns > 1 and packed_output and blocks % 2:
+                continue
+            if whole and columns > 1 and m % rows:
+                rows = max(d for d in range(1, rows + 1) if m % d == 0)
             tile = Tiling(rows, blocks, groups, chunk, k // chunk, chunk == k and columns > 1)
             steps = tile.steps(m, n, lanes)
             row_tiles = -(-m // rows)
@@ -192,9 +200,12 @@ def map_matmul(section: Section, node: Node, part: Part | None = None, *, functi
     if streamed:
         packed_x = section.take(a).packed
     if part is None:
-        tile = tilings(config, m, n, k, packed_x, True, packed_w)
+        tile = tilings(config, m, n, k, packed_x, True, packed_w, section.packed(out))
         if tile is None:
             raise Unstreamable(f"k = {k} does not fit a broadcast buffer")
+        free = tilings(config, m, n, k, packed_x, False, packed_w)
+        if tile.steps(m, n, lanes) > SLOWER * free.steps(m, n, lanes):
+            raise Unstreamable("the tiles that a stream needs are slow")
         part = Part(0, m, 0, n, tile)
     rows, columns, tile = part.rows, part.columns, part.tile
     column_tiles = -(-columns // (tile.blocks * lanes))

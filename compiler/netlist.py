@@ -92,11 +92,12 @@ class Capacity:
 
 
 class Netlist:
-    """A kernel under construction. ``name`` is for messages."""
+    """A kernel under construction. ``name`` is for messages; ``placement``: where its units are, once that is known."""
 
     def __init__(self, config: RDUConfig, name: str):
         self.config, self.name = config, name
         self.units: list[VirtualUnit] = []
+        self.placement: dict[VirtualUnit, tuple] | None = None
         self.flows: list[Flow] = []
 
     def add(self, kind: str, name: str, program, **about) -> VirtualUnit:

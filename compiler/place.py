@@ -6,6 +6,7 @@ and seed always give the same placement.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import random
 from collections import defaultdict
@@ -17,9 +18,9 @@ from sw_driver.kernel import Kernel
 from .errors import CompileError
 from .kernel import KernelBuilder, Unit
 from .netlist import Capacity, Flow, Netlist, Port, VirtualUnit
-from .route import RouteError
+from .route import RouteError, Router
 
-__all__ = ["build_kernel", "place"]
+__all__ = ["build_kernel", "place", "route_netlist"]
 
 TRIES = 6
 
@@ -122,24 +123,28 @@ def _agcus_fit(netlist: Netlist, where: dict) -> bool:
 
 
 def build_kernel(netlist: Netlist, seed: int = 0) -> Kernel:
-    """Places and routes a netlist. Arguments: ``<unit name>`` is the base address of each engine.
+    """Places and routes a netlist (unless that has been done). Arguments: ``<unit name>`` is the base address of each engine.
 
     Raises :class:`CompileError` when no placement tried can be routed.
     """
+    return _assemble(netlist, netlist.placement or route_netlist(netlist, seed)).build()
+
+
+def route_netlist(netlist: Netlist, seed: int = 0) -> dict[VirtualUnit, tuple]:
+    """A placement whose flows can be routed. Raises :class:`CompileError` when none of those tried can."""
     problem = None
     for attempt in range(TRIES):
         where = place(netlist, seed * TRIES + attempt)
         try:
-            return _assemble(netlist, where)
+            Router(netlist.config).route(_assemble(netlist, where).flows)
+            return where
         except RouteError as error:
             problem = error
     raise CompileError(f"kernel {netlist.name!r}: no routes in {TRIES} placements: {problem}",
                        way_out="use a preset with more labels or less fusion")
 
 
-def _assemble(netlist: Netlist, where: dict[VirtualUnit, tuple]) -> Kernel:
-    import dataclasses
-
+def _assemble(netlist: Netlist, where: dict[VirtualUnit, tuple]) -> KernelBuilder:
     builder = KernelBuilder(netlist.config, netlist.name)
     placed: dict[VirtualUnit, Unit] = {}
     scalar_port: dict[tuple[VirtualUnit, str], int] = {}
@@ -182,4 +187,4 @@ def _assemble(netlist: Netlist, where: dict[VirtualUnit, tuple]) -> Kernel:
     for unit in netlist.units:
         if unit.kind in ("load", "store"):
             builder.argument(unit.name, placed[unit].field(f"{unit.kind}{where[unit][2]}.base"))
-    return builder.build()
+    return builder
