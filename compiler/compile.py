@@ -54,6 +54,7 @@ def compile(graph: Graph, config: RDUConfig, *, fuse: str = "full", seed: int = 
     if fuse not in FUSIONS:
         raise CompileError(f"fuse={fuse!r} does not exist", way_out=f"choose one of {', '.join(FUSIONS)}")
     tell = progress or (lambda _: None)
+    graph = _live(graph)
     words: set[str] = set()
     for _ in range(len(graph.tensors) + len(graph.nodes) + 2):
         where = layout(graph, words)
@@ -67,6 +68,16 @@ def compile(graph: Graph, config: RDUConfig, *, fuse: str = "full", seed: int = 
         except _NeedsCopy as problem:
             graph = _copied(where.graph, problem, graph)
     raise CompileError(f"graph {graph.name!r}: no memory layout found")
+
+
+def _live(graph: Graph) -> Graph:
+    """The graph without nodes that no output needs: nobody would take what their units make."""
+    wanted, nodes = set(graph.outputs), []
+    for node in reversed(graph.nodes):
+        if wanted & set(node.outputs):
+            nodes.append(node)
+            wanted |= set(node.inputs)
+    return graph if len(nodes) == len(graph.nodes) else graph.with_nodes(nodes[::-1])
 
 
 class _NeedsCopy(Exception):
@@ -100,7 +111,12 @@ def single(where: Layout, config: RDUConfig, node: Node) -> list[Piece]:
     try:
         match node.op:
             case Core.MATMUL:
-                return _matmul(where, config, node)
+                try:
+                    return _matmul(where, config, node)
+                except CompileError as problem:
+                    if not isinstance(problem.__cause__, TooDeep):
+                        raise
+                    raise NotAffine(str(problem)) from problem
             case Core.MAP:
                 return [_try(where, config, node, map_map)]
             case Core.REDUCE:
@@ -136,7 +152,7 @@ def _try(where: Layout, config: RDUConfig, node: Node, mapper, *arguments, name:
         if (count := prod(section.launches)) > MOST_LAUNCHES:
             raise CompileError(f"node {node.name!r}: {count} launches, at most {MOST_LAUNCHES}", way_out="use fewer dimensions")
         return Piece(net, list(itertools.product(*map(range, section.launches))), (node.name,))
-    raise CompileError(f"node {node.name!r}: {problem}", way_out="use fewer dimensions")
+    raise CompileError(f"node {node.name!r}: {problem}", way_out="use fewer dimensions") from problem
 
 
 def _matmul(where: Layout, config: RDUConfig, node: Node) -> list[Piece]:

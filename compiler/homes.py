@@ -43,7 +43,6 @@ def _layout(graph: Graph, words: set[str]) -> Layout:
     found = Layout(graph, {})
     last_use = {name: number for number, node in enumerate(graph.nodes) for name in node.inputs if name}
     size = {DType.FP32: 4, DType.INT32: 4, DType.INT8: 4}
-    roots_end: dict[str, int] = {}
 
     def root(tensor: Tensor) -> None:
         bytes_ = size.get(tensor.dtype, 4 if tensor.name in words else 2)
@@ -57,8 +56,8 @@ def _layout(graph: Graph, words: set[str]) -> Layout:
         if node.op is Core.VIEW:
             source = found.homes[node.inputs[0]]
             view = node.attributes
+            sizes, strides = zip(*view.loops, strict=True) if view.loops else ((), ())
             try:
-                sizes, strides = zip(*view.loops, strict=True) if view.loops else ((), ())
                 found.homes[node.output] = Home(source.symbol, source.size, source.pattern.through(sizes, strides, view.offset))
             except NotAffine:
                 raise _Copied(with_copy(graph, node, node.inputs[0])) from None
@@ -67,7 +66,6 @@ def _layout(graph: Graph, words: set[str]) -> Layout:
             found.in_place.add(node.name)
         else:
             root(graph[node.output])
-    del roots_end
     return found
 
 
@@ -113,7 +111,7 @@ def _outputs_of_their_own(graph: Graph) -> Graph:
     changed = False
     for name in graph.outputs:
         maker = makers.get(name)
-        if maker is not None and maker.op is not Core.VIEW:
+        if maker is not None and _is_whole(graph, makers, name):
             outputs.append(name)
             continue
         source = graph[name]
@@ -131,6 +129,15 @@ def _outputs_of_their_own(graph: Graph) -> Graph:
         nodes.append(Node(Core.COPY, (hidden,), (name,), Copy((Place(row_major(source.shape)),)), f"copy {name}"))
         outputs.append(name)
     return graph.with_nodes(nodes, tensors, tuple(outputs)) if changed else graph
+
+
+def _is_whole(graph: Graph, makers: dict[str, Node], name: str) -> bool:
+    """Whether a tensor is all of what some node makes, in its order."""
+    while (maker := makers.get(name)) is not None and maker.op is Core.VIEW:
+        if not is_reshape(maker.attributes, graph[maker.inputs[0]].elements):
+            return False
+        name = maker.inputs[0]
+    return maker is not None
 
 
 def is_reshape(view: View, elements: int) -> bool:

@@ -23,7 +23,7 @@ from .errors import CompileError
 from .ir import Node
 from .mapping import Feed, Section, Unstreamable
 from .pattern import Dim, NotAffine, Pattern, merge_dims, refine
-from .streams import LONGEST, factors, load_rows, store_rows
+from .streams import LONGEST, TooDeep, factors, load_rows, store_rows
 
 SLOWER = 1.5             # how much longer a MATMUL may take as part of a longer kernel
 
@@ -217,7 +217,7 @@ def map_matmul(section: Section, node: Node, part: Part | None = None, *, functi
     count = section.launch_dims
     launch, inner_batch = problem.batch[:count], problem.batch[count:]
     if count > len(problem.batch):
-        raise CompileError(f"node {node.name!r}: too many loops", way_out="use fewer batch dimensions")
+        raise CompileError(f"node {node.name!r}: too many loops", way_out="use fewer batch dimensions") from TooDeep()
     section.launches = tuple(dim.size for dim in launch)
     batch = prod(dim.size for dim in inner_batch)
     tiles = row_tiles * batch
@@ -245,6 +245,8 @@ def map_matmul(section: Section, node: Node, part: Part | None = None, *, functi
         _load_bias(section, bias[0], part, tile, tiles, column_tiles, unit)
     made = section.made(unit, rows * batch, columns, [feed], packed=packed_out)
     made = replace(made, lag=feed.lag + 2 * tile.rows)
+    # Whole rows for the next unit, and for a store whose last column tile would reach into the next row.
+    inside = inside or columns % (tile.blocks * lanes) != 0
     if column_tiles > 1 and inside:
         made = _reorder(section, made, tile, tiles, column_tiles, columns)
     if rounds:

@@ -54,6 +54,7 @@ class _Cutter:
         self.where, self.config, self.seed = where, config, seed
         graph = where.graph
         self.producers, self.capacity = graph.producers(), Capacity.of(config)
+        self.outputs = {self.root(name) for name in graph.outputs}
         self.users: dict[str, set[str]] = {}
         for node in graph.nodes:
             if node.op is not Core.VIEW:
@@ -103,7 +104,7 @@ class _Cutter:
     def _section(self, nodes: Sequence[Node]) -> Netlist:
         graph, names = self.where.graph, {node.name for node in nodes}
         made = {node.output for node in nodes}
-        kept = {name for name in made if name in graph.outputs or self.users.get(name, set()) - names}
+        kept = {name for name in made if name in self.outputs or self.users.get(name, set()) - names}
         inside = {self.root(name) for node in nodes for name in node.inputs if name} & made
         net = Netlist(self.config, "+".join(node.name for node in nodes) if len(nodes) < 4 else f"{nodes[0].name} ... {nodes[-1].name}")
         section = Section(self.config, graph, self.where.homes, net, inside=frozenset(inside), kept=frozenset(kept))

@@ -82,7 +82,7 @@ class Builder:
         return self.node(Core.REDUCE, [x], (*tensor.shape[:-1], 1), dtype, Reduce(Reduction[kind]))
 
     def view(self, x: str, shape, strides, offset: int = 0) -> str:
-        return self.node(Core.VIEW, [x], shape, self.tensors[x].dtype, View(tuple(shape), tuple(strides), offset))
+        return self.node(Core.VIEW, [x], shape, self.tensors[x].dtype, View.of(tuple(shape), tuple(strides), offset))
 
     def transpose(self, x: str, order) -> str:
         shape = self.tensors[x].shape

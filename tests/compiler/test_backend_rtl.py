@@ -24,7 +24,7 @@ def check(device, graph, fuse, seed=0):
     program = compile(graph, CONFIG, fuse=fuse)
     inputs = inputs_of(graph, seed)
     expected = program.reference(inputs)
-    outputs, statistics = program.run(device, inputs, max_cycles=1_000_000)
+    outputs, statistics = program.run(device, inputs, max_cycles=100_000)
     program.release(device)
     for name in graph.outputs:
         assert same_bits(outputs[name], expected[name]), f"{graph.dump()}\noutput {name} differs"
