@@ -30,6 +30,7 @@ from .streams import (
 __all__ = ["Engine", "image_layout"]
 
 FP32 = 4
+HIDDEN_BYTES = HIDDEN // DIM * kernels.HIDDEN_STRIDE        # hidden features of one pass of the enter kernel
 BIAS = int(-limit_table()[0])            # entry of the limit table that holds 0
 
 
@@ -59,8 +60,8 @@ class Engine:
         self.copy = copy.build()
         beside = (copy,) if look_ahead else ()
         self.enter, self.attend, self.head = (
-            make(config, beside, **(kernels.LOOK_AHEAD if look_ahead else {}))
-            for make in (kernels.enter_kernel, kernels.attend_kernel, kernels.head_kernel))
+            make(config, beside, **(kernels.LOOK_AHEAD[name] if look_ahead else {})) for name, make in (
+                ("enter", kernels.enter_kernel), ("attend", kernels.attend_kernel), ("head", kernels.head_kernel)))
         self.embedding = kernels.embedding_kernel(config, beside)
         self._launch = launch or (lambda kernel, **arguments: device.launch(kernel, **arguments))
         self._rotary = device.upload(HBM, rotary_table(config.lanes))
@@ -70,7 +71,7 @@ class Engine:
         self.tokens = device.allocate(HBM, 4 * CONTEXT)
         self.x = device.allocate(HBM, RECORD_BYTES * CONTEXT)                # records that enter the first layer
         self._y = [device.allocate(HBM, RECORD_BYTES * CONTEXT) for _ in range(2)]
-        self._hidden = device.allocate(HBM, HIDDEN // DIM * kernels.HIDDEN_STRIDE)
+        self._hidden = device.allocate(HBM, HIDDEN_BYTES * CONTEXT // kernels.ENTER_ROWS)
         self.logits = device.allocate(HBM, FP32 * VOCABULARY)
         self.best = device.allocate(HBM, config.beat_bytes)
         self.position = 0
@@ -107,12 +108,12 @@ class Engine:
         source = self.x.address
         for layer in range(LAYERS):
             target = self._y[layer % 2].address
-            for first in range(0, count, kernels.ENTER_ROWS):
+            for first in range(0, count, kernels.ENTER_ROWS):        # one kernel for all rows, then the other: two program loads
                 rows = min(kernels.ENTER_ROWS, count - first)
                 self._launch(self.enter, **self.enter_arguments(weights, layer, source, first, rows))
-                for row in range(0, rows, kernels.ATTEND_ROWS):
-                    part = min(kernels.ATTEND_ROWS, rows - row)
-                    self._launch(self.attend, **self.attend_arguments(weights, layer, source, target, first, row, part))
+            for first in range(0, count, kernels.ATTEND_ROWS):
+                rows = min(kernels.ATTEND_ROWS, count - first)
+                self._launch(self.attend, **self.attend_arguments(weights, layer, source, target, first, rows))
             source = target
         self.position += count
 
@@ -120,19 +121,23 @@ class Engine:
         """Arguments of the enter kernel for rows ``first`` and following of the pass."""
         record, woven = source + first * RECORD_BYTES, weights.address + self.layout.offsets[f"in{layer}"]
         parts = next(iter(WOVEN))
-        return {"rows": rows, "records": record, "projected": record + FP32 * DIM, "hidden": self._hidden.address,
+        return {"rows": rows, "records": record, "projected": record + FP32 * DIM, "hidden": self._hidden_rows(first),
                 **{name: woven + self._woven_offset(parts, name) for name in parts}}
 
-    def attend_arguments(self, weights: Buffer, layer: int, source: int, target: int, first: int, row: int, rows: int) -> dict[str, int]:
-        """Arguments of the attend kernel for rows ``row`` and following of the enter kernel's pass that began at row ``first``."""
-        position, cache, number = self.position + first + row, self.caches[layer].address, first + row
+    def _hidden_rows(self, first: int) -> int:
+        number, row = divmod(first, kernels.ENTER_ROWS)
+        return self._hidden.address + number * HIDDEN_BYTES + row * 2 * DIM
+
+    def attend_arguments(self, weights: Buffer, layer: int, source: int, target: int, first: int, rows: int) -> dict[str, int]:
+        """Arguments of the attend kernel for rows ``first`` and following of the pass."""
+        position, cache = self.position + first, self.caches[layer].address
         return {
             "rows": rows, "query_rows": query_rows(rows), "tiles": (position + rows - 1) // kernels.TILE + 1,
-            "records": source + number * RECORD_BYTES, "hidden": self._hidden.address + row * 2 * DIM,
+            "records": source + first * RECORD_BYTES, "hidden": self._hidden_rows(first),
             "out": weights.address + self.layout.offsets[f"out{layer}"],
             "rotary": self._rotary.address + position * 2 * QKV * FP32, "limits": self._limits.address + FP32 * (position + BIAS),
             "append": cache + position * KV_ROW_BYTES, "keys_values": cache,
-            "y": target + number * RECORD_BYTES, "y_right": target + number * RECORD_BYTES + FP32 * DIM // 2}
+            "y": target + first * RECORD_BYTES, "y_right": target + first * RECORD_BYTES + FP32 * DIM // 2}
 
     def head_arguments(self, weights: Buffer, row: int) -> dict[str, int]:
         """Arguments of the head kernel on ``row`` of the last layer's result."""

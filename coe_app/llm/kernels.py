@@ -56,7 +56,8 @@ HEAD_PLACES = {
     "logits_0": "west0", "logits_1": "west0", "logits_2": "west1", "logits_3": "west1", "logits": "east1", "embedding": "east0",
     "best": "east0", "next": "east1"}
 # With these, AGCU east1 stays free for a copy between the tiers that runs beside; the streams share what memory requests there are.
-LOOK_AHEAD = {"records": "east0", "out": "east0", "row": "west0", "logits": "west1", "next": "east0"}
+LOOK_AHEAD = {"enter": {"records": "east0"}, "attend": {"out": "east0"},
+              "head": {"row": "west0", "logits": "west1", "next": "east0"}}
 
 
 def _woven(config: RDUConfig, parts: tuple[str, ...], name: str, beats_in_all: int) -> tuple[Loop, ...]:
