@@ -156,7 +156,7 @@ class LanguageServer:
         return replies
 
     def _answer(self, reply: Reply, following: int | None, tokens: int, temperature: float, rng, stream) -> None:
-        device, engine, expert = self.device, self.engine, self.experts[reply.expert]
+        engine, expert = self.engine, self.experts[reply.expert]
         with _Phase(self, reply, "switch"):
             self._finish_copy()
             found = self.cache.lookup(reply.expert)

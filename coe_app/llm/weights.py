@@ -48,7 +48,8 @@ def load_int8(path: Path = DATA / "experts_int8.npz") -> list[Expert]:
     """The INT8 experts, widened: every weight is a BF16 value (an 8-bit integer times a power of two is exact)."""
     arrays = _arrays(path)
     names = list(dict.fromkeys(name.partition(".")[0] for name in arrays))
-    return [Expert(f"{name}-int8", {tensor: fp.fp32_to_bf16(arrays[f"{name}.{tensor}"].astype(np.float32) * arrays[f"{name}.{tensor}.scale"])
+    wide = {name: value.astype(np.float32) for name, value in arrays.items() if not name.endswith(".scale")}
+    return [Expert(f"{name}-int8", {tensor: fp.fp32_to_bf16(wide[f"{name}.{tensor}"] * arrays[f"{name}.{tensor}.scale"])
                                     for tensor in SHAPES}) for name in names]
 
 
