@@ -3,7 +3,7 @@
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data
 
-__all__ = ["CANONICAL_NAN", "INFINITY", "binary32", "leading_zeros", "shift_left_within"]
+__all__ = ["CANONICAL_NAN", "INFINITY", "binary32", "leading_zeros", "normalise", "shift_left_within"]
 
 CANONICAL_NAN = 0x7FC00000
 INFINITY = 0x7F800000
@@ -33,3 +33,14 @@ def leading_zeros(m: Module, value: Value, name: str) -> Value:
 def shift_left_within(value: Value, step: int, enable: Value) -> Value:
     """``value << step`` cut to the width of ``value`` where ``enable``, else ``value``."""
     return Mux(enable, Cat(Const(0, step), value[:-step]), value)
+
+
+def normalise(m: Module, value: Value, name: str) -> tuple[Signal, Value]:
+    """(``value``, 33 to 64 bits, shifted left until its top bit is one; by how many places). All ones for 0."""
+    rest, width, bits = value, len(value), []
+    for step in (32, 16, 8, 4, 2, 1):
+        empty, shifted = Signal(name=f"{name}_empty_{step}"), Signal(width, name=f"{name}_{step}")
+        m.d.comb += [empty.eq(rest[width - step:] == 0), shifted.eq(shift_left_within(rest, step, empty))]
+        rest = shifted
+        bits.insert(0, empty)
+    return rest, Cat(*bits)

@@ -19,3 +19,5 @@ class TailFunction(enum.Enum, shape=4):
     SIGMOID = 8
     GELU = 9          # x * Phi(x), Phi the normal distribution function (the definition with erf)
     SILU = 10
+    SIN = 11          # of radians, over the whole finite range
+    COS = 12

@@ -1,6 +1,6 @@
 """Stochastic rounding of FP32 to BF16, and the counter-based generator of its random bits."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, EnableInserter, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -17,6 +17,7 @@ class CounterRandom(wiring.Component):
     """Random words that are a function of (seed, stream, count) and nothing else, so that a run can be repeated.
 
     Members: ``seed`` In(32); ``stream`` In(16), which generator this is (a lane number, say); ``count`` In(32); ``o`` Out(32).
+    ``hold`` In: nothing moves.
     Contract: ``o`` is the word of the inputs ``latency`` cycles ago, a new one every cycle;
     :func:`hw.fp.model.counter_random` is the same. Not for cryptography.
     """
@@ -27,6 +28,7 @@ class CounterRandom(wiring.Component):
     seed: In(32)
     stream: In(16)
     count: In(32)
+    hold: In(1)
     o: Out(32)
 
     def elaborate(self, platform):
@@ -39,7 +41,7 @@ class CounterRandom(wiring.Component):
         m.d.comb += second.eq((mixed ^ (mixed >> 15)) * SECOND)
         m.d.sync += result.eq(second ^ (second >> 16))
         m.d.comb += self.o.eq(result)
-        return m
+        return EnableInserter(~self.hold)(m)
 
 
 def round_stochastic(value: Value, random: Value) -> Value:

@@ -11,11 +11,15 @@ from collections.abc import Callable
 import gmpy2
 from gmpy2 import mpfr
 
-__all__ = ["BASES", "FRACTION_BITS", "OFFSETS", "WIDTHS", "exponential_table", "function_table"]
+__all__ = ["BASES", "FRACTION_BITS", "LEAST_EXPONENT", "OFFSETS", "TURN_WORD", "WIDTHS", "exponential_table", "function_table",
+           "turn_table"]
 
 FRACTION_BITS = 30
 WIDTHS = (31, 28, 24, 17)
 OFFSETS = (0, 1 << 27, 1 << 23, 1 << 16)
+
+LEAST_EXPONENT = -12         # of an operand of SIN and COS that is reduced; below it sin(x) is x and cos(x) is 1
+TURN_WORD = 28               # bits of one of the three words of a row of turn_table
 
 # Segments over |x|: 32 of width 1/16 up to 2, then 112 of width 1/8 up to 16.
 ARGUMENT_SEGMENTS = [(i / 16, 1 / 16) for i in range(32)] + [(i / 8, 1 / 8) for i in range(16, 128)]
@@ -52,6 +56,7 @@ FUNCTIONS: dict[str, tuple[Callable, list]] = {
     "reciprocal": (lambda x: 1 / x, ONE_TO_TWO),
     "logarithm": (_logarithm_slope, ONE_TO_TWO),
     "one": (lambda x: mpfr(1), [(1, 1)]),
+    "sine_slope": (lambda x: gmpy2.sin(gmpy2.const_pi() / 2 * x) / x, [(i / 32, 1 / 32) for i in range(32)]),
 }
 
 
@@ -96,3 +101,15 @@ def function_table() -> list[tuple[int, int, int, int]]:
     """All other functions one after the other, each from its address in ``BASES``."""
     with gmpy2.context(precision=120):
         return [_cubic(function, x0, h) for function, segments in FUNCTIONS.values() for x0, h in segments]
+
+
+@functools.cache
+def turn_table() -> list[tuple[int, int, int]]:
+    """For each exponent from ``LEAST_EXPONENT`` to 127 the bits of 2/pi that matter for an operand with it, low word first.
+
+    For x = m 2**(e - 23) they are w = floor(2/pi 2**(e + 59)) mod 2**84: then (m w) / 2**82 mod 4 is x in quarter turns, with
+    an error below 2**-58 (Payne and Hanek's reduction: higher bits are whole turns, lower ones too small).
+    """
+    with gmpy2.context(precision=400):
+        words = [int(gmpy2.floor(gmpy2.mul_2exp(2 / gmpy2.const_pi(), exponent + 59))) for exponent in range(LEAST_EXPONENT, 128)]
+    return [tuple(word >> TURN_WORD * part & (1 << TURN_WORD) - 1 for part in range(3)) for word in words]

@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from .tables import BASES, exponential_table, function_table
+from .tables import BASES, LEAST_EXPONENT, TURN_WORD, exponential_table, function_table, turn_table
 
 __all__ = ["tail"]
 
@@ -52,6 +52,8 @@ def _special(name: str, bits, sign, magnitude, nan):
         cases = [(exponent >= 132, signed | ONE), (zero, signed)]
     elif name == "SIGMOID":
         cases = [(exponent >= 134, np.where(sign == 1, 0, ONE))]
+    elif name in ("SIN", "COS"):
+        cases = [(exponent < 127 + LEAST_EXPONENT, bits if name == "SIN" else ONE), (infinite, CANONICAL_NAN)]
     else:
         limit = 131 if name == "GELU" else 134
         cases = [(exponent >= limit, np.where(sign == 1, NEGATIVE, bits)), (zero, signed)]
@@ -61,8 +63,30 @@ def _special(name: str, bits, sign, magnitude, nan):
     return special | nan, np.where(nan, CANONICAL_NAN, value)
 
 
+@functools.cache
+def _turns() -> list[np.ndarray]:
+    return [np.array(column, dtype=np.int64) for column in zip(*turn_table(), strict=True)]
+
+
+def _reduce_angle(name: str, sign, exponent, m):
+    """As :func:`_reduce` for SIN and COS: sin(pi/2 g) for the distance g to the next zero, in quarter turns."""
+    low, middle, high = (m * column[exponent - LEAST_EXPONENT] for column in _turns())
+    turn = ((low >> 24) + (middle << (TURN_WORD - 24)) + (high << (2 * TURN_WORD - 24))) & (1 << 60) - 1
+    quadrant = (turn >> 58) + (name == "COS")
+    g = np.where(quadrant & 1, ~turn, turn) & (1 << 58) - 1
+    zeros = _leading_zeros(g << 4, 62)
+    shifted = g << zeros
+    factor = (shifted >> 34) + ((shifted >> 33) & 1)
+    factor = np.where(factor >> 24, (1 << 24) - 1, factor)
+    negative = ((quadrant >> 1) & 1) ^ (sign if name == "SIN" else 0)
+    zero = np.zeros_like(m)
+    return zero, BASES["sine_slope"] + (g >> 53), (g >> 30) & 0x7FFFFF, factor, -1 - zeros, zero, zero != 0, negative
+
+
 def _reduce(name: str, sign, exponent, m):
     """(E's argument in 2**-27, table address, t, significand M, its exponent, fixed-point addend or None, subtract, sign)."""
+    if name in ("SIN", "COS"):
+        return _reduce_angle(name, sign, exponent, m)
     far = np.maximum(6 - exponent, 0)
     a = np.where(far > 63, 0, (m << 9) >> np.minimum(far, 63))              # |x|, 26 fraction bits
     zero = np.zeros_like(m)

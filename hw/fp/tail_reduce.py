@@ -1,12 +1,15 @@
 """The first half of the tail: from an operand to what the interpolators and the final product need."""
 
+from types import SimpleNamespace
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
-from amaranth.lib import data, enum, wiring
+from amaranth.lib import enum, wiring
 from amaranth.lib.wiring import In, Out
 
 from .format import leading_zeros
 from .function import TailFunction
 from .tables import BASES
+from .tail_angle import fold_turn, quarter_turns
 from .tail_special import special_result
 
 __all__ = ["Addend", "Plan", "TailReduction"]
@@ -23,36 +26,55 @@ class Addend(enum.Enum, shape=2):
     LOGARITHM = 2     # a multiple of ln(2)
 
 
-Plan = data.StructLayout({
-    "special": 1,
-    "pack": data.UnionLayout({
-        "value": 32,                      # the result, if special
-        "steps": data.StructLayout({
-            "factor": 24,                 # significand that multiplies both interpolated values, 23 fraction bits
-            "power": signed(10),          # of two, of the product; the multiple of ln(2) for LOGARITHM
-            "addend": Addend,
-            "subtract": 1,
-            "sign": 1,
-        }),
-    }),
-})
+class Plan:
+    """What is to be done with the product, a register of each kind: signals of their own, as wide records cost a simulator dearly.
+
+    ``special``: the result is :attr:`value`, kept in the place of ``factor`` and ``power``. ``factor``: significand that multiplies
+    both interpolated values, 23 fraction bits; ``power`` of two, of the product (the multiple of ln(2) for LOGARITHM); ``addend``,
+    ``subtract``, ``sign``.
+    """
+
+    def __init__(self, name: str, **signals):
+        shapes = {"special": 1, "factor": 24, "power": signed(10), "addend": Addend, "subtract": 1, "sign": 1}
+        self.signals = {field: signals.get(field, Signal(shape, name=f"{name}_{field}", reset_less=True))
+                        for field, shape in shapes.items()}
+
+    def __getattr__(self, field):
+        try:
+            return self.__dict__["signals"][field]
+        except KeyError:
+            raise AttributeError(field) from None
+
+    @property
+    def value(self):
+        """The result, if special."""
+        return Cat(self.factor, self.power[:8])
+
+    def eq(self, other) -> list:
+        """Assigns every field."""
+        return [signal.eq(other.signals[field]) for field, signal in self.signals.items()]
 
 
 class TailReduction(wiring.Component):
     """Splits the operand of each function into a plan, a table segment and the argument of the exponential.
 
-    Members: ``function`` In, ``a`` In(32); ``plan`` Out, ``address`` and ``t`` Out (segment of the
+    Members: ``function`` In, ``a`` In(32); ``special`` to ``sign`` Out, a :class:`Plan`; ``address`` and ``t`` Out (segment of the
     function table, place in it), all ``latency`` cycles later; ``y`` Out(signed 36), the exponent of the power of two in units of
     2**-27, at the same time.
 
-    Contract: the result is ``addend -+ 2**y * table(address, t) * factor * 2**power``, or ``plan.pack.value`` if special.
+    Contract: the result is ``addend -+ 2**y * table(address, t) * factor * 2**power``, or ``Plan.value`` if special.
     """
 
     latency = 4
 
     function: In(TailFunction)
     a: In(32)
-    plan: Out(Plan)
+    special: Out(1)
+    factor: Out(24)
+    power: Out(signed(10))
+    addend: Out(Addend)
+    subtract: Out(1)
+    sign: Out(1)
     address: Out(10)
     t: Out(23)
     y: Out(signed(36))
@@ -67,13 +89,13 @@ class TailReduction(wiring.Component):
 
     def _normalise(self, m):
         """Significand with its leading one in bit 23, unbiased exponent; special operands."""
+        out = _registers("operand", function=TailFunction, special=1, value=32, sign=1, significand=24, exponent=signed(9))
+        normal, zeros = Signal(), Signal(5)
         special, value = special_result(m, self.function, self.a)
-        normal = self.a[23:31] != 0
-        zeros = Signal(5)
-        m.d.comb += zeros.eq(Mux(normal, 0, leading_zeros(m, Cat(self.a[:23], Const(0, 1)), "operand")))
-        out = Signal(data.StructLayout({
-            "function": TailFunction, "special": 1, "value": 32, "sign": 1, "significand": 24, "exponent": signed(9),
-        }), reset_less=True)
+        m.d.comb += [
+            normal.eq(self.a[23:31] != 0),
+            zeros.eq(Mux(normal, 0, leading_zeros(m, Cat(self.a[:23], Const(0, 1)), "rest"))),
+        ]
         m.d.sync += [
             out.function.eq(self.function),
             out.special.eq(special),
@@ -85,56 +107,68 @@ class TailReduction(wiring.Component):
         return out
 
     def _fixed_point(self, m, operand):
-        """|x| with 26 fraction bits (twice that where tanh is made from a sigmoid), saturating nowhere: |x| < 128."""
-        far, shift = Signal(signed(11)), Signal(6)
+        """|x| with 26 fraction bits (twice that where tanh is made from a sigmoid), saturating nowhere: |x| < 128; of an angle
+        the quarter turns."""
+        far, shift, doubled, angle = Signal(signed(11)), Signal(6), Signal(), Signal()
         wide = Cat(Const(0, 9), operand.significand)
-        doubled = (operand.function == TailFunction.TANH) & (operand.exponent >= 0)
-        out = Signal(data.StructLayout({"operand": operand.shape(), "magnitude": 33, "doubled": 1}), reset_less=True)
+        out = _registers("argument", function=TailFunction, special=1, value=32, sign=1, significand=24, exponent=signed(9),
+                         fixed=60, doubled=1)
         m.d.comb += [
+            angle.eq((operand.function == TailFunction.SIN) | (operand.function == TailFunction.COS)),
+            doubled.eq((operand.function == TailFunction.TANH) & (operand.exponent >= 0)),
             far.eq(6 - operand.exponent - doubled),
             shift.eq(Mux(far < 0, 0, Mux(far > 63, 63, far))),
         ]
-        m.d.sync += [out.operand.eq(operand), out.magnitude.eq(wide >> shift), out.doubled.eq(doubled)]
+        turn = quarter_turns(m, operand.exponent, operand.significand)
+        m.d.sync += [getattr(out, field).eq(signal) for field, signal in vars(operand).items()]
+        with m.If(~operand.special):
+            m.d.sync += [out.fixed.eq(wide >> shift), out.doubled.eq(doubled)]
+            with m.If(angle):
+                m.d.sync += out.fixed.eq(turn)
         return out
 
     def _plan(self, m, argument):
-        operand = argument.operand
-        magnitude, significand, exponent, sign = argument.magnitude, operand.significand, operand.exponent, operand.sign
-        function = operand.function
+        out = _registers("planned", address=10, t=23, exponent=33, growing=1)
+        out.plan = Plan("planned")
+        chosen = SimpleNamespace(**{name: Signal(shape, name=f"chosen_{name}") for name, shape in (
+            ("address", 10), ("t", 23), ("factor", 24), ("power", signed(10)), ("addend", Addend), ("subtract", 1), ("sign", 1),
+            ("exponent", 33))})
+        self._choose(m, argument, chosen)
+        m.d.sync += out.plan.special.eq(argument.special)
+        with m.If(argument.special):
+            m.d.sync += out.plan.value.eq(argument.value)
+        with m.Else():
+            m.d.sync += [out.plan.signals[field].eq(getattr(chosen, field)) for field in ("factor", "power")]
+            m.d.sync += [
+                out.plan.addend.eq(chosen.addend), out.plan.subtract.eq(chosen.subtract), out.plan.sign.eq(chosen.sign),
+                out.address.eq(chosen.address), out.t.eq(chosen.t), out.exponent.eq(chosen.exponent),
+                out.growing.eq((argument.function == TailFunction.EXP) & ~argument.sign),
+            ]
+        return out
 
-        # Segment of a function of |x|: 32 of width 1/16 up to 2, then of width 1/8 up to 16; beyond it the last point.
+    @staticmethod
+    def _segment(m, magnitude):
+        """Segment of a function of |x|: 32 of width 1/16 up to 2, then of width 1/8 up to 16; beyond it the last point."""
         index, t = Signal(8), Signal(23)
-        near, beyond = magnitude < 2 << 26, magnitude >= 16 << 26
+        near, beyond = Signal(), Signal()
         m.d.comb += [
+            near.eq(magnitude < 2 << 26), beyond.eq(magnitude >= 16 << 26),
             index.eq(Mux(beyond, SEGMENTS - 1, Mux(near, magnitude[22:27], magnitude[23:30] + 16))),
             t.eq(Mux(beyond, (1 << 23) - 1, Mux(near, magnitude[:22] << 1, magnitude[:23]))),
         ]
-        half_square = Signal(33)
-        m.d.comb += half_square.eq((magnitude[:30] * magnitude[:30])[27:])
+        return index, t
 
-        out = Signal(data.StructLayout({
-            "plan": Plan, "address": 10, "t": 23, "exponent": 33, "growing": 1}), reset_less=True)
-        steps = out.plan.pack.steps
-        m.d.sync += out.plan.special.eq(operand.special)
-        with m.If(operand.special):
-            m.d.sync += out.plan.pack.value.eq(operand.value)
-        with m.Else():
-            address, place, factor = Signal(10), Signal(23), Signal(24)
-            power, addend, subtract, negative = Signal(signed(10)), Signal(Addend), Signal(), Signal()
-            m.d.sync += [
-                steps.factor.eq(factor), steps.power.eq(power), steps.addend.eq(addend), steps.subtract.eq(subtract),
-                steps.sign.eq(negative),
-            ]
-            exponential = Signal(33)
-            m.d.sync += [
-                out.address.eq(address), out.t.eq(place), out.exponent.eq(exponential),
-                out.growing.eq((function == TailFunction.EXP) & ~sign),
-            ]
+    def _choose(self, m, argument, out):
+        """The plan of each function."""
+        magnitude, significand, exponent, sign = argument.fixed[:33], argument.significand, argument.exponent, argument.sign
+        address, place, factor, power, negative, exponential = out.address, out.t, out.factor, out.power, out.sign, out.exponent
+        addend, subtract = out.addend, out.subtract
+        index, t = self._segment(m, magnitude)
         one = Const(1 << 23, 24)
         half, odd = exponent >> 1, exponent[0]
         top, rest = significand[18:23], Cat(Const(0, 5), significand[:18])
         m.d.comb += [place.eq(t), factor.eq(significand), power.eq(exponent), negative.eq(sign)]
-        with m.Switch(function):
+        with m.Switch(argument.function):
             with m.Case(TailFunction.EXP):
                 m.d.comb += [address.eq(BASES["one"]), place.eq(0), factor.eq(one), power.eq(0), negative.eq(0),
                              exponential.eq(magnitude)]
@@ -172,15 +206,22 @@ class TailReduction(wiring.Component):
             with m.Case(TailFunction.GELU):
                 # exp(-x**2 / 2) times a table for negative x.
                 m.d.comb += [address.eq(index + Mux(sign, BASES["normal_tail"], BASES["normal_cdf"])),
-                             exponential.eq(Mux(sign, half_square, 0))]
-        return out
+                             exponential.eq(Mux(sign, (magnitude[:30] * magnitude[:30])[27:], 0))]
+            with m.Case(TailFunction.SIN, TailFunction.COS):
+                fold_turn(m, argument.fixed, argument.function == TailFunction.COS, sign, out)
 
     def _exponent(self, m, planned):
-        y = Signal(36)
-        m.d.comb += y.eq((planned.exponent * Const(LOG2_E, 31))[29:])
-        outputs = [Signal.like(port, name=f"{name}_out", reset_less=True)
-                   for name, port in (("plan", self.plan), ("address", self.address), ("t", self.t), ("y", self.y))]
-        m.d.sync += outputs[0].eq(planned.plan)
+        plan, address, t, y = Plan("out"), Signal(10, reset_less=True), Signal(23, reset_less=True), Signal(signed(36), reset_less=True)
+        magnitude = Signal(36)
+        m.d.comb += magnitude.eq((planned.exponent * Const(LOG2_E, 31))[29:])
+        m.d.sync += plan.eq(planned.plan)
         with m.If(~planned.plan.special):
-            m.d.sync += [outputs[1].eq(planned.address), outputs[2].eq(planned.t), outputs[3].eq(Mux(planned.growing, y, -y))]
-        m.d.comb += [self.plan.eq(outputs[0]), self.address.eq(outputs[1]), self.t.eq(outputs[2]), self.y.eq(outputs[3])]
+            m.d.sync += [address.eq(planned.address), t.eq(planned.t), y.eq(Mux(planned.growing, magnitude, -magnitude))]
+        m.d.comb += [self.address.eq(address), self.t.eq(t), self.y.eq(y)]
+        m.d.comb += [getattr(self, field).eq(signal) for field, signal in plan.signals.items()]
+
+
+def _registers(name: str, **shapes) -> SimpleNamespace:
+    """A pipeline register for each field."""
+    return SimpleNamespace(**{field: Signal(shape, name=f"{name}_{field}", reset_less=True)
+                              for field, shape in shapes.items()})

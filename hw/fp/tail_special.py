@@ -22,7 +22,7 @@ def special_result(m: Module, function: Value, a: Value) -> tuple[Signal, Signal
         infinite.eq(a[:31] == INFINITY),
         negative.eq(sign & ~zero),
     ]
-    for limit in (131, 132, 134):
+    for limit in (115, 131, 132, 134):
         exceeds[limit] = Signal(name=f"exceeds_{limit}")
         m.d.comb += exceeds[limit].eq(exponent >= limit)
     signed_zero = Cat(Const(0, 31), sign)
@@ -45,6 +45,9 @@ def special_result(m: Module, function: Value, a: Value) -> tuple[Signal, Signal
         TailFunction.SIGMOID: (exceeds[134], Mux(sign, 0, ONE)),
         TailFunction.GELU: gate(131),
         TailFunction.SILU: gate(134),
+        # Below 2**-12 the next term of the series is less than 2**-24 of the result.
+        TailFunction.SIN: (infinite | ~exceeds[115], Mux(infinite, CANONICAL_NAN, a)),
+        TailFunction.COS: (infinite | ~exceeds[115], Mux(infinite, CANONICAL_NAN, ONE)),
     }
     m.d.comb += [special.eq(1), value.eq(a)]
     with m.Switch(function):

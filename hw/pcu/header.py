@@ -22,6 +22,22 @@ def unpack(vector, lanes: int, half: Value) -> Value:
     return Mux(half, halves[1], halves[0])
 
 
+def unpack_bytes(vector, lanes: int, quarter: Value) -> Value:
+    """A quarter of a vector of INT8 as FP32: elements ``quarter * lanes`` and following, exact."""
+    words = Value.cast(vector)
+    return Cat(_byte_to_fp32(words.word_select(quarter, 8 * lanes).word_select(lane, 8)) for lane in range(lanes))
+
+
+def _byte_to_fp32(byte: Value) -> Value:
+    magnitude = Mux(byte[7], -byte.as_signed(), byte)[:8]
+    exponent, fraction = Const(0, 8), Const(0, 7)
+    for place in range(8):                     # of the leading one; a later one overrules
+        leading = magnitude[place]
+        exponent = Mux(leading, Const(127 + place, 8), exponent)
+        fraction = Mux(leading, Cat(Const(0, 7 - place), magnitude[:place]), fraction)
+    return Cat(Const(0, 16), fraction, exponent, byte[7])
+
+
 class Header(wiring.Component):
     """Issues iterations (SIMD) or steps (systolic) into stage 0.
 
@@ -31,8 +47,9 @@ class Header(wiring.Component):
     ``program`` In; ``start`` In, pulse; ``active`` Out, there are iterations left.
     ``vector_in``, ``scalar_in`` In, the unit's streams; in systolic mode only vector input 0 (weights) is taken here.
     ``room`` In, the output FIFO can take one more vector; ``reserve`` Out, the issued iteration will make one.
-    ``half_ready``, ``sums_ready`` In, systolic: the half of the broadcast buffer is filled, the tile's accumulators are ready;
-    ``open_tile``, ``issue_step``, ``release_half`` Out, pulses.
+    ``half_ready``, ``sums_ready`` In, systolic: the half of the broadcast buffer is filled, the tile's accumulators (and the
+    scales of its weights) are ready; ``open_tile``, ``close_tile``, ``issue_step``, ``release_half`` Out, pulses; ``block`` Out, the
+    feature block of the step issued now.
     ``valid``, ``slots``, ``context`` Out, the iteration that enters stage 0; ``step`` Out, the systolic step (its weight
     vector is slot 0).
     ``starved`` Out, an input is missing; ``full`` Out, all inputs are there but not the room.
@@ -41,8 +58,8 @@ class Header(wiring.Component):
     --------
     One iteration a cycle when all used inputs have data. An input of level l is popped by the iteration in which the counters
     below l are all on their last iteration; until then its head is used again. Of a packed vector input of level l, an
-    iteration uses the half that counter l's lowest bit says, and the vector is popped with its second half or at the end of
-    that loop. The unit's reset value of a level, 0, means: every iteration.
+    iteration uses the half that counter l's lowest bit says (of an INT8 one the quarter of its lowest two bits), and the vector is
+    popped with its last part or at the end of that loop. The unit's reset value of a level, 0, means: every iteration.
     """
 
     def __init__(self, config: PCUConfig):
@@ -55,7 +72,8 @@ class Header(wiring.Component):
             "scalar_in": In(stream.Signature(scalar_packet(config.sequence_bits))).array(config.scalar_inputs),
             "room": In(1), "reserve": Out(1),
             "half_ready": In(1), "sums_ready": In(1),
-            "open_tile": Out(1), "issue_step": Out(1), "issue_iteration": Out(1), "release_half": Out(1),
+            "open_tile": Out(1), "close_tile": Out(1), "issue_step": Out(1), "issue_iteration": Out(1), "release_half": Out(1),
+            "block": Out(range(config.accumulators)),
             "valid": Out(1),
             "slots": Out(data.ArrayLayout(vector_data(config.lanes), SLOTS)),
             "context": Out(context_layout(config)),
@@ -85,7 +103,8 @@ class Header(wiring.Component):
             steps.program.eq(self.program), steps.index.eq(chain.index), steps.last.eq(chain.last),
             steps.issue.eq(issue & ~simd), steps.start.eq(self.start),
             self.issue_iteration.eq(issue & simd), self.issue_step.eq(issue & ~simd),
-            self.open_tile.eq(issue & ~simd & chain.first[3]),
+            self.open_tile.eq(issue & ~simd & chain.first[3]), self.close_tile.eq(issue & ~simd & chain.last[3]),
+            self.block.eq(chain.index[1]),
             self.release_half.eq(issue & ~simd & steps.release),
             self.step.eq(steps.step),
         ]
@@ -98,23 +117,26 @@ class Header(wiring.Component):
 
     def _inputs(self, m, chain, issue):
         """Pop and unpack every input; returns whether one that the program uses is missing."""
-        parity = Cat(index[0] for index in chain.index)
+        parity, second = Cat(index[0] for index in chain.index), Cat(index[1] for index in chain.index)
         missing = []
         for number, port in enumerate([*self.vector_in, *self.scalar_in]):
             vector = number < len(self.vector_in)
             fields = self.program.vector_input[number] if vector else self.program.scalar_input[number - len(self.vector_in)]
             # In systolic mode inputs 1 and up belong to the broadcast buffer and the accumulators.
             used = fields.used & ((self.program.mode == Mode.SIMD) | (number == 0))
-            half, pop = Signal(name=f"half_{number}"), Signal(name=f"pop_{number}")
+            half, pop, quarter = Signal(name=f"half_{number}"), Signal(name=f"pop_{number}"), Signal(name=f"quarter_{number}")
             m.d.comb += [
-                half.eq((parity >> fields.level)[0]),
-                pop.eq(self._below_last(chain, fields.level) & (~fields.packed | half | (chain.at_end >> fields.level)[0])),
+                half.eq((parity >> fields.level)[0]), quarter.eq((second >> fields.level)[0]),
+                pop.eq(self._below_last(chain, fields.level)
+                       & (Mux(fields.int8, half & quarter, ~fields.packed | half) | (chain.at_end >> fields.level)[0])),
                 port.ready.eq(used & issue & pop),
             ]
             missing.append(used & ~port.valid)
             if vector and number < SLOTS:
                 payload = port.payload.data
-                with m.If(fields.packed):
+                with m.If(fields.int8):
+                    m.d.sync += self.slots[number].eq(unpack_bytes(payload, self.config.lanes, Cat(half, quarter)))
+                with m.Elif(fields.packed):
                     m.d.sync += self.slots[number].eq(unpack(payload, self.config.lanes, half))
                 with m.Else():
                     m.d.sync += self.slots[number].eq(payload)

@@ -6,10 +6,11 @@ from hw.common.program import program_layout
 from hw.config import PCUConfig
 from hw.fp.function import TailFunction
 
-__all__ = ["CONSTANTS", "SLOTS", "Initial", "Mode", "Op", "Reduce", "Source", "levels", "pcu_layout"]
+__all__ = ["CONSTANTS", "SCALE_INPUT", "SLOTS", "Initial", "Mode", "Op", "Reduce", "Source", "levels", "pcu_layout"]
 
 SLOTS = 4            # vectors that travel with an iteration from stage to stage; slot i holds vector input i at first
 CONSTANTS = 4        # argument words that every stage can use
+SCALE_INPUT = 3      # vector input of the scales of INT8 weights (systolic mode)
 
 
 class Mode(enum.Enum, shape=2):
@@ -87,10 +88,10 @@ def levels(config: PCUConfig) -> int:
 
 
 def pcu_layout(config: PCUConfig) -> data.FlexibleLayout:
-    """The program of a PCU. Bounds, rows, the mask's bound and the constants are arguments (fields on half words or words)."""
+    """The program of a PCU. Bounds, rows, the mask's bound, the seed and the constants are arguments (fields on half words or words)."""
     level = levels(config).bit_length()
     stage = data.StructLayout({"op": Op, "a": Source, "b": Source, "c": Source, "slot": range(SLOTS), "reserved": 10})
-    port = data.StructLayout({"used": 1, "packed": 1, "level": level, "reserved": 8 - 2 - level})
+    port = data.StructLayout({"used": 1, "packed": 1, "int8": 1, "level": level, "reserved": 8 - 3 - level})
     return program_layout({
         "mode": Mode,
         "function": TailFunction,
@@ -106,6 +107,7 @@ def pcu_layout(config: PCUConfig) -> data.FlexibleLayout:
         "output_packed": 1,
         "accumulate_used": 1,
         "accumulate": level,
+        "stochastic": 1,         # packed results are rounded up or down by chance, from ``seed``
         "vector_input": data.ArrayLayout(port, config.vector_inputs),
         "scalar_input": data.ArrayLayout(port, config.scalar_inputs),
         "bounds": data.ArrayLayout(config.counter_bits, levels(config)),
@@ -113,6 +115,7 @@ def pcu_layout(config: PCUConfig) -> data.FlexibleLayout:
         "last_rows": 16,
         "row_vectors": 16,
         "mask_bound": 16,
+        "seed": 32,
         "constants": data.ArrayLayout(32, CONSTANTS),
         "stages": data.ArrayLayout(stage, config.stages),
     })

@@ -7,13 +7,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from hw.config import PCUConfig
-from hw.fp.model import as_float, canonical, fp32_add, fp32_to_bf16, mac
+from hw.fp.model import (
+    as_float,
+    canonical,
+    counter_random,
+    fp32_add,
+    fp32_mul,
+    fp32_to_bf16,
+    fp32_to_bf16_stochastic,
+    mac,
+)
 from hw.fp.tail_model import tail
 
-from .layout import CONSTANTS, SLOTS, Initial, Mode, Op, Reduce, Source, levels, pcu_layout
+from .layout import CONSTANTS, SCALE_INPUT, SLOTS, Initial, Mode, Op, Reduce, Source, levels, pcu_layout
 from .operations import PARTIALS, evaluate
 
-__all__ = ["Streams", "pack_rows", "run"]
+__all__ = ["Streams", "pack_bytes", "pack_rows", "run"]
 
 FP_CONSTANTS = {Source.ONE: 0x3F800000, Source.MINUS_ONE: 0xBF800000, Source.NEGATIVE_ZERO: 0x80000000}
 NEGATIVE_ZERO = np.uint32(0x80000000)
@@ -46,6 +55,20 @@ def pack_rows(values: np.ndarray, lanes: int, packed: bool = True) -> np.ndarray
     return words.reshape(-1, lanes)
 
 
+def unpack_bytes(vectors: np.ndarray) -> np.ndarray:
+    """(n, lanes) words of four INT8 as (4n, lanes) FP32 patterns, in element order."""
+    numbers = np.ascontiguousarray(vectors, dtype="<u4").view(np.int8).astype(np.float32)
+    return numbers.view(np.uint32).reshape(-1, vectors.shape[1])
+
+
+def pack_bytes(values: np.ndarray, lanes: int) -> np.ndarray:
+    """INT8 ``values`` [rows, n] as the vectors (m, lanes) of a row-major stream, rows padded with zeros to whole vectors."""
+    values = np.atleast_2d(np.asarray(values, dtype=np.int8))
+    padded = np.zeros((values.shape[0], -(-values.shape[1] // (4 * lanes)) * 4 * lanes), dtype=np.int8)
+    padded[:, :values.shape[1]] = values
+    return padded.view("<u4").astype(np.uint32).reshape(-1, lanes)
+
+
 def run(program: int, config: PCUConfig, vectors: dict[int, np.ndarray], scalars: dict[int, np.ndarray] | None = None) -> Streams:
     """Runs the packed ``program`` (bits of ``pcu_layout``) on streams: ``vectors[i]`` (n, lanes), ``scalars[i]`` (n,) words."""
     fields = pcu_layout(config).from_bits(program)
@@ -59,13 +82,17 @@ def run(program: int, config: PCUConfig, vectors: dict[int, np.ndarray], scalars
     results = tail(fields.function, results[0]), results[1]
     out = np.where(results[1], results[0], 0).astype(np.uint32)
     if fields.output_packed:
-        out = _pack_output(out, half, flush)
+        out = _pack_output(fields, out, half, flush)
     empty = np.zeros((0, config.lanes), dtype=np.uint32)
     return Streams(out if fields.to_vector else empty, out[:, 0] if fields.to_scalar else empty[:, 0], taken, taken_scalars)
 
 
-def _pack_output(out, half, flush):
+def _pack_output(fields, out, half, flush):
     narrow = fp32_to_bf16(out)
+    if fields.stochastic:
+        number, lane = np.arange(len(out))[:, None], np.arange(out.shape[1])
+        random = counter_random(fields.seed, np.broadcast_to(lane // 2, out.shape), np.broadcast_to(number, out.shape))
+        narrow = fp32_to_bf16_stochastic(out, random >> (16 * (lane % 2)).astype(np.uint32))
     packed, lower = [], np.zeros_like(narrow[:1])[0]
     for row, upper, complete in zip(narrow, half, flush, strict=True):
         if not upper:
@@ -79,7 +106,8 @@ def _pack_output(out, half, flush):
 def _systolic(fields, config, vectors):
     _groups, blocks, k, chunks, columns, row_tiles = (fields.bounds[level] for level in range(6))
     lanes, ports = config.lanes, fields.vector_input
-    block_vectors = -(-blocks // 2) if ports[0].packed else blocks
+    int8 = bool(ports[0].int8)
+    block_vectors = -(-blocks // (4 if int8 else 2)) if int8 or ports[0].packed else blocks
     row_vectors = fields.row_vectors
     taken, out = [0] * config.vector_inputs, []
 
@@ -97,10 +125,14 @@ def _systolic(fields, config, vectors):
                 sums[:] = take(2, blocks, False)
             elif fields.initial == Initial.PARTIAL:
                 sums[:] = take(2, rows * blocks, False).reshape(sums.shape)
+            scales = take(SCALE_INPUT, blocks, False) if int8 else None
             for _ in range(chunks):
                 if x is None or not fields.reuse:
                     x = take(1, rows * row_vectors, ports[1].packed).reshape(rows, -1)
-                w = take(0, k * block_vectors, ports[0].packed).reshape(k, -1, lanes)[:, :blocks]
+                w = take(0, k * block_vectors, ports[0].packed and not int8)
+                w = (unpack_bytes(w) if int8 else w).reshape(k, -1, lanes)[:, :blocks]
+                if int8:
+                    w = fp32_mul(np.broadcast_to(scales, w.shape), w)
                 for step in range(k):
                     sums = mac(sums, w[step][None], x[:, step, None, None])
             out.append(sums.reshape(-1, lanes))
@@ -124,12 +156,12 @@ def _simd(fields, config, vectors, scalars):
 
     def read(port, words):
         """What each iteration sees of an input, and how many packets are popped."""
-        half = index[port.level] % 2
-        pop = below(at_end, port.level)
-        if port.packed:
-            pop = pop & ((half == 1) | at_end[port.level])
+        parts = 4 if port.int8 else 2 if port.packed else 1
+        part = index[port.level] % parts
+        pop = below(at_end, port.level) & ((part == parts - 1) | at_end[port.level])
         place = np.cumsum(pop) - pop
-        return (unpack(words)[2 * place + half] if port.packed else words[place]), int(pop.sum())
+        elements = unpack_bytes(words) if port.int8 else unpack(words) if port.packed else words
+        return elements[parts * place + part], int(pop.sum())
 
     slots, taken, taken_scalars = [np.zeros((count, lanes), dtype=np.uint32)] * SLOTS, [], []
     held = [np.zeros(count, dtype=np.uint32)] * config.scalar_inputs

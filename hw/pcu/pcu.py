@@ -6,8 +6,9 @@ from hw.common.unit import DataflowUnit
 from hw.config import PCUConfig
 from hw.hierarchy import instantiate
 
+from .dequantise import WeightScale
 from .header import Header
-from .layout import Initial, Mode, pcu_layout
+from .layout import SCALE_INPUT, Initial, Mode, pcu_layout
 from .reduce import Reduction
 from .stage import BodyStage, stage_latency
 from .systolic import BroadcastFill, RowWalk, TokenCount
@@ -35,9 +36,11 @@ class PCU(DataflowUnit):
     --------
     The program is constant from ``execute`` until ``busy`` falls. Nothing behind the header stalls: an iteration is issued when
     its inputs are there and the output FIFO has a place for its result. Systolic mode: vector input 0 brings weights, 1 the rows
-    of the broadcast buffer, 2 initial values. SIMD mode: vector input i is slot i of stage 0. Vector output 0 and
-    scalar output 0 carry the results; further outputs are unused. ``control_out[0]`` pulses when the program has finished.
-    ``latency`` is that of a SIMD iteration without reduction, from the cycle it is issued to the cycle of its output.
+    of the broadcast buffer, 2 initial values, 3 the scales of INT8 weights. SIMD mode: vector input i is slot i of stage 0.
+    Vector output 0 and scalar output 0 carry the results; further outputs are unused. ``control_out[0]`` pulses when the program
+    has finished.
+    ``latency`` is that of a SIMD iteration without reduction, from the cycle it is issued to the cycle of its output; without a
+    function of the tail (BYPASS, RELU) it is ``direct_latency``.
 
     Source: SN40L paper IV.A; architecture section 3.
     """
@@ -48,7 +51,8 @@ class PCU(DataflowUnit):
             vector_inputs=config.vector_inputs, vector_outputs=config.vector_outputs,
             scalar_inputs=config.scalar_inputs, scalar_outputs=config.scalar_outputs)
         # Header register, body, tail's input register, tail, write into the FIFO.
-        self.latency = 1 + config.stages * stage_latency() + 1 + Tail.latency + 1
+        self.direct_latency = 1 + config.stages * stage_latency() + 1 + Tail.direct_latency + 1
+        self.latency = self.direct_latency + Tail.latency - Tail.direct_latency
 
     def elaborate(self, platform):
         m = Module()
@@ -57,13 +61,15 @@ class PCU(DataflowUnit):
         m.submodules.reduction = reduction = Reduction(self.config)
         depth = 1 << (self.latency + reduction.latency).bit_length()
         m.submodules.fifo = fifo = OutputFifo(self.config, depth)
+        m.submodules.scale = scale = WeightScale(self.config)
         stages = [BodyStage(self.config) for _ in range(self.config.stages)]
         for index, stage in enumerate(stages):
             m.submodules[f"stage_{index}"] = instantiate(platform, stage)
 
         self._connect_header(m, header, fifo)
-        self._connect_body(m, header, stages, reduction)
-        drain, drained = self._systolic(m, header, stages, fifo)
+        self._connect_scale(m, header, scale)
+        self._connect_body(m, header, scale, stages, reduction)
+        drain, drained = self._systolic(m, header, scale, stages, fifo)
         self._connect_tail(m, reduction, tail, fifo, drain, drained)
         self._status(m, header, fifo, drain)
         return m
@@ -74,8 +80,22 @@ class PCU(DataflowUnit):
             m.d.comb += [inner.valid.eq(outer.valid), inner.payload.eq(outer.payload), outer.ready.eq(inner.ready)]
         m.d.comb += header.room.eq(fifo.room)
 
-    def _connect_body(self, m, header, stages, reduction):
-        slots, context, weight, step = header.slots, header.context, header.slots[0], header.step
+    def _connect_scale(self, m, header, scale):
+        start = self.execute & (self.program.mode == Mode.SYSTOLIC)
+        m.d.comb += [
+            scale.program.eq(self.program), scale.start.eq(start),
+            scale.used.eq((self.program.mode == Mode.SYSTOLIC) & self.program.vector_input[0].int8),
+            scale.open.eq(header.open_tile), scale.close.eq(header.close_tile), scale.block.eq(header.block),
+            scale.weight.eq(header.slots[0]), scale.step.eq(header.step),
+        ]
+        if len(self.vector_in) > SCALE_INPUT:
+            scales = self.vector_in[SCALE_INPUT]
+            m.d.comb += [scale.valid.eq(scales.valid), scale.scales.eq(scales.payload.data)]
+            with m.If(scale.used):
+                m.d.comb += scales.ready.eq(scale.ready)
+
+    def _connect_body(self, m, header, scale, stages, reduction):
+        slots, context, weight, step = header.slots, header.context, scale.weight_out, scale.step_out
         for index, stage in enumerate(stages):
             m.d.comb += [
                 stage.control.eq(self.program.stages[index]), stage.constants.eq(self.program.constants),
@@ -90,7 +110,7 @@ class PCU(DataflowUnit):
             reduction.vector.eq(Array(slots[index] for index in range(len(slots)))[self.program.result]),
         ]
 
-    def _systolic(self, m, header, stages, fifo):
+    def _systolic(self, m, header, scale, stages, fifo):
         """Broadcast buffer, initial values and drain; returns the drain's walk and its vector."""
         m.submodules.fill = fill = BroadcastFill(self.config)
         m.submodules.preset = preset = RowWalk(self.config)
@@ -110,7 +130,7 @@ class PCU(DataflowUnit):
             preset.step.eq(preset.active & initial_in.valid & (~preset.opening | free_sums.any)),
             drain.step.eq(drain.active & (~drain.opening | done_sums.any) & fifo.room),
             preset.each_row.eq(self.program.initial == Initial.PARTIAL), drain.each_row.eq(1),
-            header.half_ready.eq(full_halves.any), header.sums_ready.eq(ready_sums.any),
+            header.half_ready.eq(full_halves.any), header.sums_ready.eq(ready_sums.any & scale.tile_ready),
         ]
         drained, last_step = drain.step & drain.closing, stages[-1].step_out
         for tokens, initial, give, take in (
@@ -143,6 +163,7 @@ class PCU(DataflowUnit):
         packed = self.program.output_packed
         m.d.comb += [
             tail.function.eq(self.program.function), tail.packed.eq(packed),
+            tail.restart.eq(self.execute), tail.stochastic.eq(self.program.stochastic), tail.seed.eq(self.program.seed),
             fifo.to_vector.eq(self.program.to_vector), fifo.to_scalar.eq(self.program.to_scalar),
             fifo.valid.eq(tail.out_valid), fifo.vector.eq(tail.out),
         ]

@@ -10,7 +10,7 @@ from hw.config import PCUConfig
 from hw.fp.function import TailFunction
 
 from .bundle import broadcast_vectors
-from .layout import CONSTANTS, SLOTS, Initial, Mode, Op, Reduce, Source, levels, pcu_layout
+from .layout import CONSTANTS, SCALE_INPUT, SLOTS, Initial, Mode, Op, Reduce, Source, levels, pcu_layout
 from .stage import BodyStage
 
 __all__ = [
@@ -125,11 +125,13 @@ def integer(op: Op, a, b=Source.ZERO, c=Source.ZERO) -> Stage:
 class Input:
     """How an input is consumed: popped when all counters below ``level`` are on their last iteration (0: every iteration).
 
-    ``packed`` (vectors only): BF16 pairs; one vector serves two iterations of loop ``level``.
+    ``packed`` (vectors only): BF16 pairs; one vector serves two iterations of loop ``level``. ``int8`` (vectors only): four INT8 a
+    word, read as their FP32 values; one vector serves four iterations of loop ``level``.
     """
 
     level: int = 0
     packed: bool = False
+    int8: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,15 +147,19 @@ def _input_fields(port: Input | None, available: int, name: str) -> dict:
     if port is None:
         return {}
     _require(0 <= port.level < available, f"{name}.level={port.level} must be from 0 to {available - 1}")
-    return {"used": 1, "packed": int(port.packed), "level": port.level}
+    _require(not (port.packed and port.int8), f"{name}.packed=True with int8=True: one storage type only")
+    return {"used": 1, "packed": int(port.packed), "int8": int(port.int8), "level": port.level}
 
 
 def _output_fields(program, config: PCUConfig) -> dict:
     _require(program.to_vector or program.to_scalar, "to_vector and to_scalar are both off: the results go nowhere")
     _require(not (program.to_scalar and not program.to_vector and program.packed_output),
              "packed_output=True needs to_vector: a scalar is one FP32 or INT32 word")
+    seed = program.rounding_seed
+    _require(seed is None or program.packed_output, f"rounding_seed={seed} needs packed_output=True: an FP32 result is not rounded again")
+    _require(seed is None or 0 <= seed < 1 << 32, f"rounding_seed={seed} must be from 0 to 2**32 - 1")
     return {"function": program.function, "to_vector": int(program.to_vector), "to_scalar": int(program.to_scalar),
-            "output_packed": int(program.packed_output)}
+            "output_packed": int(program.packed_output), "stochastic": int(seed is not None), "seed": seed or 0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +171,9 @@ class SystolicProgram:
     of an odd number padded); vector input 1 the rows of x, one after the other, ``k`` values each, padded to whole vectors,
     for each of ``chunks`` chunks of k; vector input 2 the initial values (FP32): BIAS: ``feature_blocks`` vectors, PARTIAL: for
     each row its blocks. The output is, for each row, its feature blocks in order.
+
+    ``int8_weights``: vector input 0 brings INT8, four blocks a vector (the last one of a k padded), vector input 3, for each tile, the
+    FP32 scales of its features, ``feature_blocks`` vectors; a weight is then fp32(scale * q). ``packed_weights`` is not used.
 
     ``reuse``: x is brought once for all column tiles of its rows (then ``chunks`` must be 1). ``groups``: sets of ``stages`` rows
     that share a weight vector (prefill); ``last_rows``: rows of the last row tile (default: ``rows``).
@@ -181,8 +190,10 @@ class SystolicProgram:
     reuse: bool = False
     initial: Initial = Initial.ZERO
     packed_weights: bool = True
+    int8_weights: bool = False
     packed_rows: bool = True
     packed_output: bool = False
+    rounding_seed: int | None = None
     function: TailFunction = TailFunction.BYPASS
     to_vector: bool = True
     to_scalar: bool = False
@@ -211,14 +222,17 @@ class SystolicProgram:
         _require(groups * self.row_vectors(config) <= room,
                  f"k={self.k}: {groups} row groups x {self.row_vectors(config)} vectors of a row exceed the {room} vectors of a "
                  f"half of the broadcast buffer (broadcast_depth={config.broadcast_depth})")
+        _require(not self.int8_weights or config.vector_inputs > SCALE_INPUT,
+                 f"int8_weights=True: the scales come on vector input {SCALE_INPUT}, the unit has {config.vector_inputs} vector inputs")
         _require(not self.reuse or self.chunks == 1, f"reuse=True with chunks={self.chunks}: only one chunk of k can be held")
 
     def pack(self, config: PCUConfig) -> int:
         """The program as bits of ``pcu_layout(config)``."""
         self.check(config)
         mac = {"op": Op.MAC, "a": Source.WEIGHT, "b": Source.BROADCAST, "c": Source.ACCUMULATOR}
-        inputs = [{"used": 1, "packed": int(self.packed_weights), "level": 1}, {"used": 1, "packed": int(self.packed_rows)},
-                  {"used": int(self.initial != Initial.ZERO)}]
+        weights = {"int8": 1} if self.int8_weights else {"packed": int(self.packed_weights)}
+        inputs = [{"used": 1, "level": 1} | weights, {"used": 1, "packed": int(self.packed_rows)},
+                  {"used": int(self.initial != Initial.ZERO)}, {"used": int(self.int8_weights)}][:config.vector_inputs]
         return pcu_layout(config).const({
             "mode": Mode.SYSTOLIC, "initial": self.initial, "reuse": int(self.reuse),
             "bounds": _bounds(self.loops(), config, "loops"),
@@ -234,7 +248,7 @@ class SimdProgram:
     ``result``: what goes on (default: the last stage; or ``vector(0)`` without stages), reduced over the lanes and over all
     iterations below ``produce`` if ``reduce`` is not NONE. An output is made by the iterations in which all counters below
     ``produce`` are on their last iteration; it passes the tail ``function``. ``packed_output`` joins two outputs of loop
-    ``produce``.
+    ``produce``. ``rounding_seed``: packed results are rounded stochastically, from this seed (an argument, ``seed``), not to nearest.
 
     ``accumulate``: level of the innermost loop over which ``Stage.accumulate`` sums, lane by lane, in order; the loops below it
     choose the sum. An output is then made by every iteration in which the counters from ``accumulate`` to ``produce`` are on
@@ -253,6 +267,7 @@ class SimdProgram:
     mask: Mask | None = None
     function: TailFunction = TailFunction.BYPASS
     packed_output: bool = False
+    rounding_seed: int | None = None
     to_vector: bool = True
     to_scalar: bool = False
 
@@ -317,6 +332,7 @@ class SimdProgram:
                 _require(0 <= index < limit, f"{name}[{index}]: the unit has {limit} such inputs")
         for index, port in self.scalars.items():
             _require(not port.packed, f"scalars[{index}].packed=True: only vectors can be packed")
+            _require(not port.int8, f"scalars[{index}].int8=True: only vectors can be of INT8")
         _require(0 <= self.produce < levels(config), f"produce={self.produce} must be from 0 to {levels(config) - 1}")
         self._check_accumulation(config)
         if self.mask is not None:

@@ -9,6 +9,7 @@ FUNCTIONS = {
     "EXP": np.exp, "LOG": np.log, "RECIPROCAL": lambda x: 1 / x, "RSQRT": lambda x: 1 / np.sqrt(x), "SQRT": np.sqrt,
     "TANH": np.tanh,
     "SIGMOID": special.expit, "GELU": lambda x: x * special.ndtr(x), "SILU": lambda x: x * special.expit(x),
+    "SIN": np.sin, "COS": np.cos,
 }
 # Functions that nowhere turn, and whether they rise.
 MONOTONIC = {"EXP": True, "LOG": True, "RECIPROCAL": False, "RSQRT": False, "SQRT": True, "TANH": True, "SIGMOID": True}

@@ -82,10 +82,10 @@ SPECIALS = {   # (operand, result)
     "SIGMOID": [(0.0, 0.5), (-0.0, 0.5), (np.inf, 1.0), (-np.inf, 0.0), (30.0, 1.0)],
     "GELU": [(0.0, 0.0), (-0.0, -0.0), (np.inf, np.inf), (-np.inf, -0.0), (20.0, 20.0)],
     "SILU": [(0.0, 0.0), (-0.0, -0.0), (np.inf, np.inf), (-np.inf, -0.0), (200.0, 200.0)],
+    "SIN": [(0.0, 0.0), (-0.0, -0.0), (1e-5, 1e-5), (np.inf, np.nan), (-np.inf, np.nan)],
+    "COS": [(0.0, 1.0), (-0.0, 1.0), (1e-5, 1.0), (np.inf, np.nan), (-np.inf, np.nan)],
     "RELU": [(-1.0, 0.0), (-0.0, 0.0), (2.0, 2.0), (np.inf, np.inf), (-np.inf, 0.0)],
 }
-
-
 
 
 @pytest.mark.parametrize("name", SPECIALS)
