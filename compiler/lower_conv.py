@@ -49,31 +49,54 @@ class _Geometry:
 
 @lowers("Conv")
 def _conv(e: Emitter, call: Call) -> str:
-    weights, groups = call[1], call.get("group", 1)
-    features, channels, *kernel = e.shape(weights)
+    features, channels, *kernel = call.shape(1)
+    groups = call.get("group", 1)
     if len(kernel) not in (1, 2):
         raise call.error(f"{len(kernel)} spatial axes; 1-D and 2-D are there")
-    batch, rank = call.shape(0)[0], len(kernel)
     with e.composite("conv"):
         taken = _Geometry.of(call, tuple(kernel)).windows(e, call[0])
-        positions = e.shape(taken)[2:2 + rank]
-        rows, inner = batch * prod(positions), channels * prod(kernel)
-        grouped = e.reshape(taken, (batch, groups, channels, *positions, *kernel))
-        space = range(3, 3 + rank)
-        order = (1, 0, *space, 2, *range(3 + rank, 3 + 2 * rank))
-        if groups == 1:
-            columns = e.reshape(e.transpose(grouped, order), (rows, inner))
-            bias = call[2] if call.has(2) else None
-            product = e.matmul(columns, e.swap(e.reshape(weights, (features, inner))), bias)
+        bias = call[2] if call.has(2) else None
+        if channels == 1 and features == groups:
+            return _depthwise(e, call, taken, bias)
+        parts = []
+        for group in range(groups):
+            size = features // groups
+            chosen = e.slice(bias, 0, group * size, size) if bias else None
+            parts.append(_product(e, e.slice(taken, 1, group * channels, channels), e.slice(call[1], 0, group * size, size), chosen))
+        return e.concat(parts, 1)
+
+
+def _product(e: Emitter, taken: str, weights: str, bias: str | None) -> str:
+    """windows[B, C, *positions, *kernel] and weights[F, C, *kernel] -> [B, F, *positions]; rows are batch and positions."""
+    features, channels, *kernel = e.shape(weights)
+    rank, batch = len(kernel), e.shape(taken)[0]
+    positions = e.shape(taken)[2:2 + rank]
+    inner = channels * prod(kernel)
+    turned = e.transpose(taken, (0, *range(2, 2 + rank), 1, *range(2 + rank, 2 + 2 * rank)))
+    columns = e.reshape(turned, (batch * prod(positions), inner))
+    product = e.matmul(columns, e.swap(e.reshape(weights, (features, inner))), bias)
+    return e.transpose(e.reshape(product, (batch, *positions, features)), (0, 1 + rank, *range(1, 1 + rank)))
+
+
+def _depthwise(e: Emitter, call: Call, taken: str, bias: str | None) -> str:
+    """One channel each: the windows' taps, shifted views of the picture, are added up one after the other."""
+    features, _, *kernel = call.shape(1)
+    rank, total = len(kernel), None
+    per_channel = (features, *(1,) * rank)
+    weights = e.reshape(call[1], (features, prod(kernel)))
+    if bias:
+        total = e.expand(e.reshape(bias, (1, *per_channel)), call.output().shape)
+    for number, tap in enumerate(np.ndindex(*kernel)):
+        shifted = taken
+        for axis, place in enumerate(tap):
+            shifted = e.slice(shifted, 2 + rank + axis, place, 1)
+        shifted = e.reshape(shifted, call.output().shape)
+        weight = e.reshape(e.slice(weights, 1, number, 1), per_channel)
+        if total is None:
+            total = e.map(lambda x, w: x * w, shifted, weight, dtype=call.output_dtype())
         else:
-            columns = e.reshape(e.transpose(grouped, order), (groups, rows, inner))
-            product = e.matmul(columns, e.swap(e.reshape(weights, (groups, features // groups, inner))))
-            if call.has(2):
-                bias = e.reshape(call[2], (groups, 1, features // groups))
-                product = e.map(lambda x, y: x + y, product, bias, dtype=call.output_dtype())
-        whole = e.reshape(product, (groups, batch, *positions, features // groups))
-        turned = e.transpose(whole, (1, 0, 2 + rank, *range(2, 2 + rank)))
-        return e.reshape(turned, (batch, features, *positions))
+            total = e.map(lambda x, w, y: x.mac(w, y), shifted, weight, total, dtype=call.output_dtype())
+    return total
 
 
 @lowers("MaxPool", "AveragePool")
