@@ -6,7 +6,6 @@ import sys
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
 
 from compiler.front import front
 from compiler.import_onnx import import_model
@@ -14,23 +13,11 @@ from compiler.ir import DType
 from compiler.reference import run
 from models import ZOO, entry
 from models.digits import WEIGHTS
+from models.oracle import widened
 
 from ..compiler.onnx_models import agree
 
 BF16 = DType.BF16.numpy
-
-
-def widened(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A BF16 model with the same numbers in FP32: onnxruntime's CPU provider has few BF16 operators."""
-    wide = onnx.ModelProto.FromString(model.SerializeToString())
-    for tensor in wide.graph.initializer:
-        if tensor.data_type == onnx.TensorProto.BFLOAT16:
-            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
-    for value in (*wide.graph.input, *wide.graph.output):
-        if value.type.tensor_type.elem_type == onnx.TensorProto.BFLOAT16:
-            value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
-    del wide.graph.value_info[:]
-    return wide
 
 
 @pytest.mark.parametrize("name", [name for name in ZOO if not name.endswith("_bf16")])

@@ -1,0 +1,79 @@
+"""The model zoo end to end on the RTL, by fusion: ``rdu bench models [--models NAME,NAME] [--fuse none,op,full]``.
+
+For each model (or .onnx file, with random inputs) and fusion: ``cycles`` (Execute to finished, summed over the kernels),
+``predicted_cycles``, ``total_cycles`` (with kernel loads and arguments), ``kernels`` launched, ``operators`` in the largest kernel,
+``bytes_hbm`` and ``bytes_ddr`` that the kernels move, ``operations_per_byte``, ``bit_exact`` (1: equal to the bit-exact reference),
+``max_abs_error`` against the float64 reference, ``error_onnxruntime``: largest difference to onnxruntime (BF16 models: to the same
+model with the same weights in FP32), and ``compile_seconds``. ``speedup``: cycles of the first fusion over those of the last.
+``prediction_error``: median over all launches of |predicted - measured| / measured.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from compiler.import_onnx import import_model
+from compiler.inputs import random_inputs
+from compiler.run import compile_graph, run_model
+from hw.config import RDUConfig
+from models import ZOO, entry
+from models.oracle import answers
+from sw_driver.device import Device
+
+from .common import metric, steps
+
+__all__ = ["DESCRIPTION", "run"]
+
+DESCRIPTION = "models end to end by fusion; --models NAME,NAME (or .onnx files) --fuse none,full (default; --full: the whole zoo)"
+QUICK = "digits_mlp,digits_cnn,lstm,gpt_prefill,gpt_decode,vit,monarch,train_step"
+UNITS = {"cycles": "cycles", "predicted_cycles": "cycles", "total_cycles": "cycles", "kernels": "kernels", "operators": "operators",
+         "bytes_hbm": "bytes", "bytes_ddr": "bytes", "operations_per_byte": "operations/byte", "bit_exact": "0 or 1", "max_abs_error": "1",
+         "error_onnxruntime": "1", "compile_seconds": "s"}
+
+
+def run(config: RDUConfig, console, *, full: bool = False, models: str = "", fuse: str = "none,full") -> list[dict]:
+    from sim.device import open_backend  # no simulator until it runs
+
+    names = (models or (",".join(ZOO) if full else QUICK)).split(",")
+    fusions = fuse.split(",")
+    loaded = [_load(name) for name in names]
+    metrics, errors = [], []
+    with steps(console, f"building the simulator of {config.name}", len(names) * len(fusions)) as step, \
+            Device(open_backend(config)) as device:
+        for name, (model, inputs) in zip(names, loaded, strict=True):
+            cycles = []
+            for fusion in fusions:
+                step(f"{name}, fuse {fusion}")
+                compiled = compile_graph(import_model(model, {key: value.shape for key, value in inputs.items()}), config, fuse=fusion)
+                outputs, report = run_model(compiled, device, inputs)
+                compiled.program.release(device)
+                values = report | {f"bytes_{tier}": count for tier, count in report["bytes"].items()}
+                values |= {"operators": max(len(record.nodes) for record in compiled.program.kernels),
+                           "bit_exact": int(report["bit_exact"]), "error_onnxruntime": _difference(outputs, answers(model, inputs))}
+                metrics += [{"metric": key, "case": f"{Path(name).stem} {fusion}", "value": values[key], "unit": unit}
+                            for key, unit in UNITS.items() if key in values]
+                cycles.append(report["cycles"])
+                errors += [abs(each["predicted_cycles"] - each["cycles"]) / each["cycles"] for each in report["launches"]]
+            if len(fusions) > 1:
+                metrics.append(metric("speedup", f"{Path(name).stem} {fusions[-1]} over {fusions[0]}", cycles[0] / cycles[-1], "x"))
+    return [*metrics, metric("prediction_error", f"median of {len(errors)} launches", median(errors), "1")]
+
+
+def _load(name: str):
+    """(model, inputs): of the zoo, or a file with random inputs."""
+    if not name.endswith(".onnx"):
+        return entry(name).build()
+    import onnx
+
+    from compiler.import_onnx import load
+    from compiler.infer import infer
+    return onnx.load(name), random_inputs(infer(load(name)), 0)
+
+
+def _difference(outputs: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> float:
+    with np.errstate(all="ignore"):
+        return float(max(np.max(np.abs(outputs[name].astype(np.float64) - expected[name].astype(np.float64)), initial=0.0)
+                         for name in outputs))
