@@ -1,10 +1,12 @@
 """Every operator, lowered to the core graph and run in float64, against onnxruntime."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from onnx import helper
 
-from compiler.operators import LOWERINGS
+from compiler.operators import LOWERINGS, supported
 
 from .onnx_models import agree, model, one_node
 
@@ -151,3 +153,8 @@ TESTED_ELSEWHERE = {"Attention", "RotaryEmbedding", "TensorScatter", "RMSNormali
 
 def test_none_is_forgotten():
     assert {op for op, *_ in CASES.values()} | TESTED_ELSEWHERE >= set(LOWERINGS)
+
+
+def test_the_documented_list_is_the_list():
+    text = (Path(__file__).parents[2] / "docs" / "compiler.md").read_text()
+    assert text.split("```text\n")[1].split("```")[0].split() == supported()
