@@ -111,7 +111,9 @@ class KernelBuilder:
         programs = {unit.number: self._words(unit, program) for unit, program in self._programs.items()}
         programs |= self.routes().words()
         return Kernel(name=self.name, config_digest=self.config.digest, group=self.group, programs=programs,
-                      arguments=dict(self._arguments), symbols=symbols)
+                      arguments=dict(self._arguments), symbols={
+                          "flows": [[flow.fabric, list(flow.source), [list(end) for end in flow.destinations]] for flow in self.flows],
+                          **symbols})
 
     def routes(self) -> Routes:
         """The routes of all flows: found once, so that a kernel that is built beside this one keeps off what is really loaded."""

@@ -186,6 +186,8 @@
 #define ORDU_KERNEL_CYCLES(n) (0x100u + 4u * (n))
 /* Per group: kernels finished since reset. (read only) */
 #define ORDU_KERNEL_COUNT(n) (0x140u + 4u * (n))
+/* Per group: cycles in which a kernel ran, since reset. (read only) */
+#define ORDU_KERNEL_TOTAL(n) (0x180u + 4u * (n))
 
 /* ORDU_ERROR_CODE */
 #define ORDU_ERROR_IS_NONE 0

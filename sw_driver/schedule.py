@@ -132,12 +132,13 @@ class Schedule:
     Contract: steps happen in order. ``launch`` starts a kernel when the one before it in its group has finished, and goes on; kernels
     of different groups run side by side. A step that looks at memory (``read``, ``write``, ``signal``) waits for all kernels
     launched before it, unless ``settled=False``. The schedule ends when all its kernels have.
+    ``shadow=False``: programs are loaded in place even if the device has shadows.
     An argument that a launch does not give has its value in the kernel's image, whatever earlier launches gave.
     Errors: :class:`ScheduleError` naming the step and the field.
     """
 
-    def __init__(self, name: str = "schedule"):
-        self.name = name
+    def __init__(self, name: str = "schedule", *, shadow: bool = True):
+        self.name, self.shadow = name, shadow
         self.steps: list = []
         self.values: list[Value] = []
         self._open: list[Loop] = []

@@ -65,7 +65,7 @@ def compile_schedule(schedule: Schedule, config: RDUConfig, held: Held, **initia
 
 class _Compiler:
     def __init__(self, schedule: Schedule, config: RDUConfig):
-        self.schedule, self.config = schedule, config
+        self.schedule, self.config, self.shadow = schedule, config, config.shadow and schedule.shadow
         self.units = unit_names(config)
         self.registers = {value: 1 + number for number, value in enumerate(schedule.values)}
         self.spare = range(1 + len(schedule.values), TEMPORARIES[0] + 1)         # for values that wait until their group is idle
@@ -273,7 +273,7 @@ class _Code:
         programs, computed = self.wanted(step)
         changes = self.held.difference(programs)
         ready = self.ready(computed)
-        if self.prepared is None and kernel.group in self.held.running and self.config.shadow \
+        if self.prepared is None and kernel.group in self.held.running and self.owner.shadow \
                 and sum(map(len, changes.values())) + len(computed) > IN_PLACE_WORDS:
             self.prepare(step)
         if self.prepared is not None:
@@ -295,7 +295,7 @@ class _Code:
 
     def prepare(self, step: Launch) -> None:
         """The words of a launch that are known now go into the shadows of all units in which anything changes."""
-        if not self.config.shadow:
+        if not self.owner.shadow:
             return
         programs, computed = self.wanted(step)
         units = {*self.held.difference(programs), *(unit for unit, _ in computed)}

@@ -143,7 +143,8 @@ class HostPort(wiring.Component):
         ]
         for group in range(groups):
             m.d.comb += [registers.kernel_cycles[group].eq(launcher.kernel_cycles[group]),
-                         registers.kernel_count[group].eq(launcher.kernel_count[group])]
+                         registers.kernel_count[group].eq(launcher.kernel_count[group]),
+                         registers.kernel_total[group].eq(launcher.kernel_total[group])]
 
     def _schedules(self, m: Module, registers, launcher) -> None:
         cycles = Signal(32)

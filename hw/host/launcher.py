@@ -16,6 +16,7 @@ from .command import LENGTH_BITS, Operation, command_layout
 from .fetch import WordFetcher
 from .loader import ImageLoader
 from .memory_share import CLIENT_BITS, MemoryShare
+from .registers import LauncherError
 from .reset_sequence import ResetSequence
 from .sequencer import Sequencer
 from .timers import KernelTimers
@@ -38,7 +39,7 @@ class Launcher(wiring.Component):
     ``token`` In, ``watch``, ``select`` Out, ``seen``, ``value`` In, ``doorbell``, ``doorbells``, ``signal`` Out: see
     :class:`Sequencer`; ``schedule_active``, ``schedule_position`` Out; ``schedule_start``, ``schedule_done`` Out, pulses.
     ``running`` Out; ``active`` Out, a command is queued or under way; ``halted`` Out; ``error`` Out, code and position;
-    ``kernel_cycles``, ``kernel_count`` Out; pulses: ``group_done`` Out, ``load_done`` Out, ``error_event`` Out, ``reset_done``
+    ``kernel_cycles``, ``kernel_count``, ``kernel_total`` Out; pulses: ``group_done``, ``load_done``, ``error_event``, ``reset_done``
     Out; ``resetting`` Out.
 
     Contract
@@ -67,7 +68,7 @@ class Launcher(wiring.Component):
             "schedule_start": Out(1), "schedule_active": Out(1), "schedule_position": Out(LENGTH_BITS), "schedule_done": Out(1),
             "running": Out(config.groups), "active": Out(1), "halted": Out(1), "resetting": Out(1),
             "error": Out(data.StructLayout({"code": 4, "position": 24})),
-            "kernel_cycles": Out(numbers), "kernel_count": Out(numbers),
+            "kernel_cycles": Out(numbers), "kernel_count": Out(numbers), "kernel_total": Out(numbers),
             "group_done": Out(config.groups), "load_done": Out(1), "error_event": Out(1), "reset_done": Out(1),
         })
 
@@ -105,6 +106,7 @@ class Launcher(wiring.Component):
         """Takes the next command as soon as the one before and the groups that it names allow it."""
         word, place, timers, loader = command.operand.word, command.operand.place, self.timers, self.loader
         idle, groups = Signal(), command.groups[:self.config.groups]
+        self.misaligned, aligned = Signal(), place.address.offset[:2] == 0
         m.d.comb += [
             idle.eq(~(timers.running & groups).any()),
             self.fetch.address.eq(place.address), self.fetch.length.eq(place.words), loader.length.eq(place.words),
@@ -119,10 +121,11 @@ class Launcher(wiring.Component):
                 m.d.comb += [exchange.eq(idle & command.shadow & ~exchanged), self.take.eq(idle & ~exchange),
                              start.eq(groups & self.take.replicate(len(start)))]
             with m.Case(Operation.SCHEDULE):
-                m.d.comb += [self.take.eq(~self.sequencer.busy), self.sequencer.start.eq(self.take)]
+                m.d.comb += [self.take.eq(~self.sequencer.busy), self.sequencer.start.eq(self.take & aligned),
+                             self.misaligned.eq(self.take & ~aligned)]
             with m.Default():
-                m.d.comb += [self.take.eq(idle & ~self.fetch.busy), loader.start.eq(self.take),
-                             self.fetch.start.eq(self.take)]
+                m.d.comb += [self.take.eq(idle & ~self.fetch.busy), loader.start.eq(self.take & aligned),
+                             self.fetch.start.eq(self.take & aligned), self.misaligned.eq(self.take & ~aligned)]
         m.d.comb += timers.start.eq(start)
         m.d.sync += [self.execute.eq(start), exchanged.eq(exchange),
                      self.config_write.valid.eq(argument | exchange | loader.write.valid)]
@@ -163,10 +166,12 @@ class Launcher(wiring.Component):
         timers, loader, sequencer = self.timers, self.loader, self.sequencer
         m.d.comb += [
             self.running.eq(timers.running), self.kernel_cycles.eq(timers.cycles), self.kernel_count.eq(timers.count),
-            self.group_done.eq(timers.done), self.load_done.eq(loader.done), self.error_event.eq(loader.failed | sequencer.failed),
+            self.kernel_total.eq(timers.total),
+            self.group_done.eq(timers.done), self.load_done.eq(loader.done),
+            self.error_event.eq(loader.failed | sequencer.failed | self.misaligned),
         ]
         for failed, code, position in ((sequencer.failed, sequencer.code, sequencer.position),
-                                       (loader.failed, loader.code, loader.position)):
+                                       (loader.failed, loader.code, loader.position), (self.misaligned, LauncherError.MISALIGNED, 0)):
             with m.If(failed):
                 m.d.sync += [self.halted.eq(1), self.error.code.eq(code), self.error.position.eq(position)]
         with m.If(self.resetting):

@@ -178,6 +178,7 @@ REGISTERS: tuple[Register, ...] = (
     Register("KERNEL_CYCLES", 0x100, RO, "Per group: cycles from Execute to finished of its last kernel; counts while it runs.",
              count=16),
     Register("KERNEL_COUNT", 0x140, RO, "Per group: kernels finished since reset.", count=16),
+    Register("KERNEL_TOTAL", 0x180, RO, "Per group: cycles in which a kernel ran, since reset.", count=16),
 )
 
 _BY_NAME = {item.name: item for item in REGISTERS}

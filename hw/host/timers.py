@@ -17,7 +17,7 @@ class KernelTimers(wiring.Component):
     Parameters: ``groups``.
     Members: ``start`` In, bit per group; ``busy`` In, from the tile; ``clear`` In: forget all kernels (the tile is reset);
     ``running`` Out; ``done`` Out, pulse per group; ``cycles[g]`` Out, from ``start`` to finished, of the last kernel;
-    ``count[g]`` Out, kernels finished.
+    ``count[g]`` Out, kernels finished; ``total[g]`` Out, cycles in which a kernel ran, of all of them.
     Contract: ``running`` follows ``start`` by one cycle. ``busy`` is ignored during the first ``BUSY_LATENCY`` cycles: a kernel
     counts as at least that long, and one without units ends then.
     """
@@ -28,6 +28,7 @@ class KernelTimers(wiring.Component):
         super().__init__({
             "start": In(groups), "busy": In(groups), "clear": In(1),
             "running": Out(groups), "done": Out(groups), "cycles": Out(numbers), "count": Out(numbers),
+            "total": Out(numbers),
         })
 
     def elaborate(self, platform):
@@ -40,7 +41,7 @@ class KernelTimers(wiring.Component):
             with m.If(self.start[group]):
                 m.d.sync += self.cycles[group].eq(0)
             with m.Elif(self.running[group]):
-                m.d.sync += self.cycles[group].eq(self.cycles[group] + 1)
+                m.d.sync += [self.cycles[group].eq(self.cycles[group] + 1), self.total[group].eq(self.total[group] + 1)]
             with m.If(ended[group] & ~self.clear):
                 m.d.sync += self.count[group].eq(self.count[group] + 1)
         m.d.comb += self.done.eq(ended & ~self.clear.replicate(self.groups))

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from hw.common.program import SHADOW
 from hw.host.registers import ID_VALUE, REGISTERS, register
 
 EVENTS = register("IRQ_STATUS")
@@ -18,7 +19,7 @@ class FakeBackend:
         self.config, self.run, self.cycles, self.closed = config, run or (lambda _, groups: {"group_done": groups}), 0, 0
         self.memory = {0: {}, 1: {}}
         self.registers = {"ID": ID_VALUE, "CONFIG_HASH": config.digest} | registers
-        self.programs, self.loads, self.arguments, self.status = {}, [], [], 0
+        self.programs, self.shadows, self.armed, self.loads, self.arguments, self.status = {}, {}, set(), [], [], 0
 
     def reg_read(self, address):
         self.cycles += 2
@@ -38,13 +39,18 @@ class FakeBackend:
             self._load()
         elif name == "ARGUMENT":
             select = register("ARGUMENT_SELECT").unpack(self.registers["ARGUMENT_SELECT"])
-            self.programs.setdefault(select["unit"], {})[select["word"]] = value
+            self._program(select["unit"], select["word"], value)
             self.arguments.append((select["unit"], select["word"], value))
             self.registers["ARGUMENT_SELECT"] += 1 << 8
         elif name == "EXECUTE":
-            self.status |= EVENTS.pack(**self.run(self, value))
+            if value >> 16 & 1:
+                for unit in self.armed:
+                    self.programs[unit], self.shadows[unit] = self.shadows.get(unit, {}), self.programs.get(unit, {})
+                self.armed.clear()
+            self.status |= EVENTS.pack(**self.run(self, value & 0xFFFF))
         elif name == "TILE_RESET":
-            self.programs.clear()
+            for state in (self.programs, self.shadows, self.armed):
+                state.clear()
             self.status |= EVENTS.pack(reset_done=1, fault=1)        # a fault that came while the tile drained
 
     def _load(self):
@@ -56,10 +62,18 @@ class FakeBackend:
                 records.setdefault(unit, {})[first + index] = words[position + 1 + index]
             position += 1 + count
         for unit, values in records.items():
-            self.programs.setdefault(unit, {}).update(values)
+            for word, value in values.items():
+                self._program(unit, word + SHADOW * (self.registers["LOAD"] >> 16 & 1), value)
         self.loads.append((self.registers["LOAD"], records))
         self.arguments.clear()
         self.status |= EVENTS.pack(load_done=1)
+
+    def _program(self, unit, word, value):
+        if word & SHADOW:
+            self.shadows.setdefault(unit, {})[word - SHADOW] = value
+            self.armed.add(unit)
+        else:
+            self.programs.setdefault(unit, {})[word] = value
 
     def mem_read(self, tier, address, length):
         return np.array([self.memory[tier].get(address + index, 0) for index in range(length)], np.uint8)

@@ -1,5 +1,7 @@
 """Device against registers and memory in Python: what it sends, what it keeps, and what it says when something is wrong."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -17,7 +19,7 @@ SWITCH = CONFIG.switch_id(0, 0)
 
 
 def kernel(*units, group=0, digest=CONFIG.digest, value=1):
-    return Kernel("k", digest, group, {unit: {0: value, 1: 0x00AB_0000, 2: 5} for unit in units},
+    return Kernel("k", digest, group, {unit: {0: 1 | group << 1, 1: 0x00AB_0000, 2: 5, 3: value} for unit in units},
                   {"n": tuple(Argument(unit, 1, 0, 16) for unit in units), "base": (Argument(units[0], 2, 0, 32),)})
 
 
@@ -56,11 +58,9 @@ def test_stale_units_of_the_group_are_switched_off():
     device.launch(kernel(SWITCH, FIRST, SECOND))
     device.launch(kernel(THIRD, group=1))
     device.launch(kernel(SECOND, value=2))
-    assert [backend.programs[unit][0] for unit in (SWITCH, FIRST, SECOND, THIRD)] == [1, 0, 2, 1]
-    before = device.memory[HBM].free_bytes
+    assert [backend.programs[unit][0] for unit in (SWITCH, FIRST, SECOND, THIRD)] == [1, 0, 1, 3]
     device.launch(kernel(FIRST))
     assert backend.programs[SECOND][0] == 0
-    assert before - device.memory[HBM].free_bytes == 256, "the image of the switching off is freed"
 
 
 def test_units_of_a_load_that_failed_are_switched_off(monkeypatch):
@@ -88,7 +88,55 @@ def test_a_kernel_that_loses_a_unit_to_another_group_is_loaded_again():
     with pytest.raises(DeviceError, match="not loaded"):
         device.execute(first)
     device.launch(kernel(THIRD))
-    assert [backend.programs[unit][0] for unit in (FIRST, SECOND, THIRD)] == [0, 2, 1], "the robbed unit is not switched off"
+    assert [backend.programs[unit][0] for unit in (FIRST, SECOND, THIRD)] == [0, 3, 1], "the robbed unit is not switched off"
+
+
+def test_delta_loads_send_what_differs_and_arguments():
+    backend = FakeBackend(CONFIG)
+    device = Device(backend)
+    first, second = kernel(FIRST, SECOND, value=7), kernel(FIRST, SECOND, value=9)
+    assert device.image_words(first) == {"full": 11, "delta": 11}
+    assert device.launch(first, base=3).loaded_words == 8
+    assert device.image_words(second) == {"full": 11, "delta": 9}
+    assert device.launch(second).loaded_words == 5
+    assert backend.loads[-1][1] == {FIRST: {1: 0x00AB_0000, 2: 5, 3: 9}, SECOND: {1: 0x00AB_0000, 3: 9}}
+    free = device.memory[HBM].free_bytes
+    for _ in range(3):
+        device.launch(first, base=4)
+        device.launch(second, n=2)
+        assert backend.programs[FIRST] == {0: 1, 1: 0x00AB_0002, 2: 5, 3: 9}
+    assert free - device.memory[HBM].free_bytes <= 256, "one image for each pair of kernels"
+    device.delta = False
+    assert device.launch(first).loaded_words == 8
+
+
+def test_a_prepared_kernel_is_exchanged_at_its_execute():
+    backend = FakeBackend(CONFIG, run=lambda *_: {})
+    device = Device(backend)
+    first, second, third = kernel(FIRST, SECOND), kernel(SECOND, THIRD, value=4), kernel(THIRD, group=1)
+    device.load(first)
+    device.execute(first)
+    device.prepare(second)
+    device.set_arguments(second, base=99)
+    assert backend.programs[SECOND][2] == 5 and THIRD not in backend.programs, "nothing is changed under the running kernel"
+    for call in (lambda: device.prepare(third), lambda: device.load(third)):
+        with pytest.raises(DeviceError, match="kernel 'k' is prepared: execute it first"):
+            call()
+    with pytest.raises(DeviceError, match="still runs a kernel"):
+        device.execute(second)
+    backend.status |= 1
+    device.wait(first)
+    backend.run = lambda _, groups: {"group_done": groups}
+    device.launch(second, n=6)
+    assert backend.programs[FIRST].get(0, 0) == 0 and backend.programs[SECOND] == second.programs[SECOND] | {1: 0x00AB_0006, 2: 99}
+    loads = len(backend.loads)
+    device.prepare(first)
+    device.launch(first)
+    assert {unit: backend.programs[unit] for unit in (FIRST, SECOND)} == first.programs and backend.programs[THIRD].get(0, 0) == 0
+    assert sum(len(words) for _, records in backend.loads[loads:] for words in records.values()) <= 8
+    plain = Device(FakeBackend(dataclasses.replace(CONFIG, shadow=False)))
+    with pytest.raises(DeviceError, match="has no shadows"):
+        plain.prepare(Kernel("k", plain.config.digest, 0, {FIRST: {0: 1}}))
 
 
 def test_nothing_is_changed_under_a_running_kernel():

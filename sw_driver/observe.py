@@ -1,0 +1,88 @@
+"""What a device shows of itself: counters, who works, and why nothing moves."""
+
+from __future__ import annotations
+
+from .errors import DeviceHang, DeviceTimeout
+from .kernel import Kernel
+from .orchestrate import HardwareLaunch
+from .stall import StallReport, find_stall
+from .units import event_names
+
+__all__ = ["Counters", "Observed", "difference"]
+
+Counters = dict[str, dict[str, int]]
+# Events that only happen when data moves; the others tell of waiting.
+MOVES = ("packets_in", "packets_out", "iterations", "mac_cycles", "beats_read", "beats_written", "write_vectors", "read0_vectors",
+         "read1_vectors")
+
+
+def difference(after: Counters, before: Counters) -> Counters:
+    """How far each counter has advanced, units and events without change left out."""
+    moved = {unit: {event: (value - before[unit][event]) & 0xFFFF_FFFF for event, value in events.items()
+                    if value != before[unit][event]} for unit, events in after.items()}
+    return {unit: events for unit, events in moved.items() if events}
+
+
+class Observed(HardwareLaunch):
+    """Counters and waits that tell what is wrong."""
+
+    stall_cycles = 20_000             # between two looks at whether anything moves; 0: no look
+
+    def counters(self, units: list[str] | None = None, events: tuple[str, ...] | None = None) -> Counters:
+        """Event counters by unit and event name; all, or those of ``units`` that are among ``events``."""
+        with self._lock:
+            values: Counters = {}
+            for number, name in sorted(self._names.items()):
+                if units is not None and name not in units:
+                    continue
+                wanted = [(index, event) for index, event in enumerate(event_names(self.config, name))
+                          if events is None or event in events]
+                values[name], due = {}, None
+                for index, event in wanted:
+                    if index != due:                     # reading a counter selects the next one
+                        self.write_register("COUNTER_SELECT", unit=number, index=index)
+                    values[name][event] = self.read_register("COUNTER_VALUE")
+                    due = index + 1
+            return values
+
+    def busy_units(self) -> list[str]:
+        """Units of which the counter ``busy`` advances: who keeps a kernel from finishing."""
+        first = self.counters(self._cores(), ("busy",))
+        return [*difference(self.counters(self._cores(), ("busy",)), first)]
+
+    def wait(self, kernel: Kernel, max_cycles: int = 10_000_000) -> int:
+        """Waits for the kernel; returns its cycles from Execute to finished.
+
+        Raises :class:`DeviceFault` if it was stopped, :class:`DeviceTimeout` (naming the busy units) after ``max_cycles``, and
+        :class:`DeviceHang` once nothing has moved in any unit between two looks, ``stall_cycles`` apart.
+        """
+        with self._lock:
+            end, moved = self.backend.cycles + max_cycles, None
+            while True:
+                left = end - self.backend.cycles
+                slice_cycles = min(self.stall_cycles or left, left)
+                try:
+                    self._wait_for("group_done", 1 << kernel.group, slice_cycles, f"kernel {kernel.name!r}", busy=False)
+                    break
+                except DeviceTimeout:
+                    if self.backend.cycles >= end or not self.stall_cycles:
+                        raise DeviceTimeout(f"kernel {kernel.name!r} has not finished in {max_cycles} cycles; "
+                                            f"busy: {', '.join(self.busy_units()) or 'no unit'}") from None
+                before, moved = moved, self.counters(self._cores(), MOVES)
+                if moved == before:
+                    raise DeviceHang(f"kernel {kernel.name!r} cannot finish: {self.explain_stall()}")
+            self._running.discard(kernel.group)
+            return self.read_register("KERNEL_CYCLES", kernel.group)
+
+    def explain_stall(self) -> StallReport:
+        """Which unit waits for what, followed to a cycle of units or to the one that starves or blocks the others."""
+        with self._lock:
+            before = self.counters(self._cores())
+            moved = difference(self.counters(self._cores()), before)
+            enabled = {self._names[unit] for group in range(self.config.groups) for unit in self._held.enabled(group)}
+            kernels = [*self._loaded.values()]
+            return find_stall(self.config, moved, enabled, kernels)
+
+    def _cores(self) -> list[str]:
+        return [name for name in self._names.values() if not name.startswith("switch")]
+
