@@ -16,6 +16,7 @@ from rich.table import Table
 
 from hw.config import PRESETS, ConfigError, RDUConfig, preset
 
+from .cli_tools import register
 from .files import write_whole
 
 __all__ = ["app", "main"]
@@ -193,6 +194,9 @@ def waves(file: Annotated[Path, typer.Argument(help="A waveform file, .vcd or .f
     from sim.waves import show
 
     show(file, signals or [], picture=picture, console=console)
+
+
+register(app)
 
 
 def main() -> None:

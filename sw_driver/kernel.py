@@ -121,13 +121,29 @@ class Kernel:
                               "build the kernel again")
         if len(body) != length or hashlib.sha256(body).digest() != digest:
             raise KernelError(f"{path} is damaged (length or SHA-256 differ from its header): build the kernel again")
+        try:
+            kernel = cls._parse(body)
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError, struct.error) as error:
+            raise KernelError(f"{path} is whole but makes no sense ({error}): build the kernel again") from None
+        if config is not None:
+            kernel.check(config)
+        return kernel
+
+    @classmethod
+    def _parse(cls, body: bytes) -> Kernel:
         size, = struct.unpack_from("<I", body)
         about = json.loads(body[4:4 + size])
         kernel = cls(name=about["name"], config_digest=about["config_digest"], group=about["group"], symbols=about["symbols"],
                      programs=_decode_image(np.frombuffer(body[4 + size:], dtype=np.uint32)),
                      arguments={name: tuple(Argument(*a) for a in places) for name, places in about["arguments"].items()})
-        if config is not None:
-            kernel.check(config)
+        for name, kind in (("name", str), ("config_digest", int), ("group", int), ("symbols", dict)):
+            if type(getattr(kernel, name)) is not kind:
+                raise ValueError(f"{name} is no {kind.__name__}")
+        if not 0 <= kernel.group < 16:
+            raise ValueError(f"group={kernel.group}")
+        for name, place in ((name, place) for name, places in kernel.arguments.items() for place in places):
+            if not 0 <= place.bit < place.bit + place.width <= 32 or place.word not in kernel.programs.get(place.unit, {}):
+                raise ValueError(f"argument {name!r} lies outside the programs")
         return kernel
 
     def check(self, config: RDUConfig) -> None:
@@ -141,6 +157,8 @@ def _decode_image(words: np.ndarray) -> dict[int, dict[int, int]]:
     programs: dict[int, dict[int, int]] = {}
     position = 0
     while (count := int(words[position]) & 0xFF):
+        if position + 1 + count >= len(words):
+            raise ValueError(f"the record at word {position} of the image is longer than the image")
         header = int(words[position])
         unit, first = header >> 18, header >> 8 & 0x3FF
         for index in range(count):

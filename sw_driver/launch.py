@@ -128,7 +128,7 @@ class SoftwareLaunch(DeviceBase):
             words = 0 if self._prepared is not None and self._prepared[0] is kernel else self.load(kernel)
             self.set_arguments(kernel, **arguments)
             self.execute(kernel)
-            return Launched(kernel, self.wait(kernel, max_cycles), words)
+        return Launched(kernel, self.wait(kernel, max_cycles), words)
 
     def image_words(self, kernel: Kernel) -> dict[str, int]:
         """Words of the kernel's image: "full", and "delta" as a load would send it now."""

@@ -56,23 +56,22 @@ class Observed(HardwareLaunch):
         Raises :class:`DeviceFault` if it was stopped, :class:`DeviceTimeout` (naming the busy units) after ``max_cycles``, and
         :class:`DeviceHang` once nothing has moved in any unit between two looks, ``stall_cycles`` apart.
         """
-        with self._lock:
-            end, moved = self.backend.cycles + max_cycles, None
-            while True:
+        end, moved = self.backend.cycles + max_cycles, None
+        while True:
+            with self._lock:                 # between two looks another thread may have the device
                 left = end - self.backend.cycles
-                slice_cycles = min(self.stall_cycles or left, left)
                 try:
-                    self._wait_for("group_done", 1 << kernel.group, slice_cycles, f"kernel {kernel.name!r}", busy=False)
-                    break
+                    self._wait_for("group_done", 1 << kernel.group, min(self.stall_cycles or left, left), f"kernel {kernel.name!r}",
+                                   busy=False)
+                    self._running.discard(kernel.group)
+                    return self.read_register("KERNEL_CYCLES", kernel.group)
                 except DeviceTimeout:
-                    if self.backend.cycles >= end or not self.stall_cycles:
+                    if self.backend.cycles >= end:
                         raise DeviceTimeout(f"kernel {kernel.name!r} has not finished in {max_cycles} cycles; "
                                             f"busy: {', '.join(self.busy_units()) or 'no unit'}") from None
                 before, moved = moved, self.counters(self._cores(), MOVES)
                 if moved == before:
                     raise DeviceHang(f"kernel {kernel.name!r} cannot finish: {self.explain_stall()}")
-            self._running.discard(kernel.group)
-            return self.read_register("KERNEL_CYCLES", kernel.group)
 
     def explain_stall(self) -> StallReport:
         """Which unit waits for what, followed to a cycle of units or to the one that starves or blocks the others."""
