@@ -200,6 +200,9 @@ class Emitter:
     def tile(self, x: str, axis: int, repeats: int) -> str:
         return self._viewed(x, lambda view: views.tile_axis(view, axis, repeats))
 
+    def repeat(self, x: str, axis: int, times: int) -> str:
+        return self._viewed(x, lambda view: views.repeat_axis(view, axis, times))
+
     def windows(self, x: str, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> str:
         return self._viewed(x, lambda view: views.windows(view, tuple(kernel), tuple(strides), tuple(dilations)))
 

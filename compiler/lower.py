@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from . import lower_attention, lower_conv, lower_elementwise, lower_linear, lower_move, lower_reduce
+from . import lower_attention, lower_conv, lower_elementwise, lower_linear, lower_move, lower_recurrent, lower_reduce
 from .emit import Emitter
 from .ir import Graph, GraphError, Tensor
 from .operators import LOWERINGS, Call, core_dtype, core_value
 
 __all__ = ["lower"]
 
-KINDS = (lower_attention, lower_conv, lower_elementwise, lower_linear, lower_move, lower_reduce)
+KINDS = (lower_attention, lower_conv, lower_elementwise, lower_linear, lower_move, lower_recurrent, lower_reduce)
 
 
 def lower(graph: Graph) -> Graph:

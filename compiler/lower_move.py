@@ -91,6 +91,21 @@ def _depth(e: Emitter, call: Call) -> str:
     return e.reshape(x, call.output().shape)
 
 
+@lowers("Resize")
+def _resize(e: Emitter, call: Call) -> str:
+    """Nearest neighbour, every element a whole number of times."""
+    rounding = call.get("coordinate_transformation_mode", "half_pixel"), call.get("nearest_mode", "round_prefer_floor")
+    before, after = call.shape(0), call.output().shape
+    if (call.get("mode", "nearest") != "nearest" or rounding not in (("half_pixel", "round_prefer_floor"), ("asymmetric", "floor"))
+            or any(new % old for old, new in zip(before, after, strict=True))):
+        raise call.error("nearest neighbours (half_pixel with round_prefer_floor, asymmetric with floor), enlarged a whole number of "
+                         f"times, are there; this is mode {call.get('mode', 'nearest')!r}, {list(before)} to {list(after)}")
+    x = call[0]
+    for axis, (old, new) in enumerate(zip(before, after, strict=True)):
+        x = e.repeat(x, axis, new // old) if new > old else x
+    return x
+
+
 @lowers("Trilu")
 def _trilu(e: Emitter, call: Call) -> str:
     diagonal = call.integers(1, [0])[0]

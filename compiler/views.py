@@ -9,7 +9,7 @@ from math import prod
 
 from .ir import View, row_major
 
-__all__ = ["expand", "identity", "reshape", "slice_axis", "tile_axis", "transpose", "windows"]
+__all__ = ["expand", "identity", "repeat_axis", "reshape", "slice_axis", "tile_axis", "transpose", "windows"]
 
 Loops = tuple[tuple[int, int], ...]
 
@@ -80,6 +80,11 @@ def slice_axis(view: View, axis: int, start: int, count: int, step: int = 1) -> 
 def tile_axis(view: View, axis: int, repeats: int) -> View:
     """``axis`` over and over, ``repeats`` times."""
     return _replace(view, axis, ((repeats, 0), *view.axes[axis]), view.offset)
+
+
+def repeat_axis(view: View, axis: int, times: int) -> View:
+    """Every element of ``axis`` ``times`` times, one after the other."""
+    return _replace(view, axis, (*view.axes[axis], (times, 0)), view.offset)
 
 
 def windows(view: View, kernel: tuple[int, ...], strides: tuple[int, ...], dilations: tuple[int, ...]) -> View | None:

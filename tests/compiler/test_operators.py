@@ -86,6 +86,9 @@ CASES = {
     "DepthToSpace": ("DepthToSpace", IMAGE, {}, {"blocksize": 2}),
     "DepthToSpace CRD": ("DepthToSpace", IMAGE, {}, {"blocksize": 2, "mode": "CRD"}),
     "SpaceToDepth": ("SpaceToDepth", {"x": normal(1, 2, 4, 6)}, {}, {"blocksize": 2}),
+    "Resize": ("Resize", IMAGE, {"r": np.zeros(0, np.float32), "s": np.array([1, 1, 2, 3], np.float32)}, {}),
+    "Resize floor": ("Resize", IMAGE, {"r": np.zeros(0, np.float32), "s": np.array([1, 1, 2, 1], np.float32)},
+                     {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}),
     "Trilu": ("Trilu", X, {"k": np.int64(1)}, {}), "Trilu lower": ("Trilu", X, {}, {"upper": 0}),
     "OneHot": ("OneHot", {"i": ints(1, 3, -1)}, {"d": np.int64(4), "v": np.array([0.5, 2], np.float32)}, {"axis": 0}),
     "Gather": ("Gather", X | {"i": np.array([[2, 0], [1, -1]])}, {}, {"axis": 1}),
@@ -148,7 +151,21 @@ def test_shapes_fold_away():
     agree(made, X)
 
 
-TESTED_ELSEWHERE = {"Attention", "RotaryEmbedding", "TensorScatter", "RMSNormalization", "Swish", "Split", "TopK", "Silu", "Dropout"}
+@pytest.mark.parametrize("op, gates, attributes", [("LSTM", 4, {}), ("LSTM", 4, {"direction": "bidirectional"}), ("GRU", 3, {}),
+                                                   ("GRU", 3, {"linear_before_reset": 1, "direction": "reverse"})])
+def test_recurrent(op, gates, attributes):
+    directions = 2 if attributes.get("direction") == "bidirectional" else 1
+    constants = {"w": normal(directions, gates * 6, 4), "r": normal(directions, gates * 6, 6), "b": normal(directions, 2 * gates * 6)}
+    states = {"h": normal(directions, 2, 6)} | ({"c": normal(directions, 2, 6)} if op == "LSTM" else {})
+    outputs = 3 if op == "LSTM" else 2
+    inputs = {"x": normal(5, 2, 4)}
+    agree(one_node(op, inputs, constants, outputs=outputs, hidden_size=6, **attributes), inputs)
+    agree(one_node(op, inputs | states, constants, outputs=outputs, order=["x", "w", "r", "b", "", *states], hidden_size=6, **attributes),
+          inputs | states)
+
+
+TESTED_ELSEWHERE = {"LSTM", "GRU",
+                    "Attention", "RotaryEmbedding", "TensorScatter", "RMSNormalization", "Swish", "Split", "TopK", "Silu", "Dropout"}
 
 
 def test_none_is_forgotten():
