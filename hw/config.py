@@ -11,7 +11,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 
-__all__ = ["PRESETS", "AGCUConfig", "ConfigError", "DRAMConfig", "PCUConfig", "PMUConfig", "RDNConfig", "RDUConfig", "preset"]
+__all__ = ["PRESETS", "AGCUConfig", "ConfigError", "DRAMConfig", "PCUConfig", "PMUConfig", "PeerConfig", "RDNConfig", "RDUConfig", "preset"]
 
 
 class ConfigError(ValueError):
@@ -123,7 +123,7 @@ class AGCUConfig:
     store_engines: int = 2
     counter_levels: int = 5
     counter_bits: int = 16
-    outstanding: int = 32            # requests in flight per AGCU
+    outstanding: int = 64            # reads, and as many writes, in flight per AGCU
     segments: int = 8
     scalar_inputs: int = 2
     scalar_outputs: int = 1
@@ -167,6 +167,20 @@ class DRAMConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PeerConfig:
+    """Links to other sockets."""
+
+    links: int = 0                   # 0: no hardware at all
+    beat_cycles: int = 2             # cycles between beats: the link's bandwidth is a beat in so many cycles, each way
+    inbox_beats: int = 64            # room for each AGCU's stream; covers beat_cycles x the round trip
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.links <= 16, f"peer.links={self.links} must be from 0 to 16 (4 address bits)")
+        _require(1 <= self.beat_cycles <= 64, f"peer.beat_cycles={self.beat_cycles} must be from 1 to 64")
+        _require(4 <= self.inbox_beats <= 1024, f"peer.inbox_beats={self.inbox_beats} must be from 4 to 1024")
+
+
+@dataclass(frozen=True, kw_only=True)
 class RDUConfig:
     """One socket: a tile of ``rows`` x ``columns`` switches, its AGCUs, and the memory tiers."""
 
@@ -182,6 +196,7 @@ class RDUConfig:
     agcu: AGCUConfig = field(default_factory=AGCUConfig)
     hbm: DRAMConfig = field(default_factory=lambda: DRAMConfig(channels=2, timing="hbm2", megabytes_per_channel=16))
     ddr: DRAMConfig = field(default_factory=lambda: DRAMConfig(channels=1, timing="ddr4-3200", megabytes_per_channel=64))
+    peer: PeerConfig = field(default_factory=PeerConfig)
 
     def __post_init__(self) -> None:
         _require(1 <= self.rows <= 64 and 2 <= self.columns <= 64,
@@ -205,6 +220,8 @@ class RDUConfig:
         for engines in ("load_engines", "store_engines"):
             count = getattr(self.agcu, engines)
             _require(count <= self.rdn.labels, f"agcu.{engines}={count} exceeds rdn.labels={self.rdn.labels}")
+        _require(not self.peer.links or len(self.agcu_ports) <= 16,
+                 f"peer.links={self.peer.links}: a link serves 16 AGCUs at most, not {len(self.agcu_ports)}")
 
     # Geometry -----------------------------------------------------------------------------------------------------------
     @property
@@ -250,7 +267,8 @@ class RDUConfig:
     @classmethod
     def from_json(cls, text: str) -> RDUConfig:
         """Inverse of :meth:`to_json`; unknown keys are refused by name."""
-        parts = {"pcu": PCUConfig, "pmu": PMUConfig, "rdn": RDNConfig, "agcu": AGCUConfig, "hbm": DRAMConfig, "ddr": DRAMConfig}
+        parts = {"pcu": PCUConfig, "pmu": PMUConfig, "rdn": RDNConfig, "agcu": AGCUConfig, "hbm": DRAMConfig, "ddr": DRAMConfig,
+                 "peer": PeerConfig}
         values = json.loads(text)
 
         def build(kind: type, values: dict, where: str):

@@ -14,6 +14,8 @@ from .hierarchy import instantiate
 from .host.axi_signature import Axi4, AxiLite
 from .host.host_port import HostPort
 from .host.registers import ADDRESS_BITS
+from .peer.link import PeerLink
+from .peer.port import PeerPort
 from .tile import Tile
 from .tln.port import channel_tag_bits
 from .tln.tln import TLN
@@ -27,7 +29,8 @@ class Socket(wiring.Component):
     """The whole chip up to its DRAM borders.
 
     Members: ``axil`` In(AxiLite), registers; ``axi`` In(Axi4), the window into device memory; ``irq`` Out;
-    ``hbm[c]``, ``ddr[c]`` Out(DFI), the memory channels.
+    ``hbm[c]``, ``ddr[c]`` Out(DFI), the memory channels. With ``config.peer.links``: ``peer_tx[k]`` Out, ``peer_rx[k]`` In, link k
+    to another socket.
     """
 
     def __init__(self, config: RDUConfig):
@@ -38,6 +41,8 @@ class Socket(wiring.Component):
             "irq": Out(1),
             "hbm": Out(DFI(dram_timing(config.hbm, config.beat_bytes))).array(config.hbm.channels),
             "ddr": Out(DFI(dram_timing(config.ddr, config.beat_bytes))).array(config.ddr.channels),
+            **({"peer_tx": Out(PeerLink(config.beat_bytes)).array(config.peer.links),
+                "peer_rx": In(PeerLink(config.beat_bytes)).array(config.peer.links)} if config.peer.links else {}),
         })
 
     def elaborate(self, platform):
@@ -48,6 +53,7 @@ class Socket(wiring.Component):
         m.submodules.tln = instantiate(platform, tln)
         m.submodules.host = instantiate(platform, host)
         self._channels(m, platform, tln)
+        self._peers(m, platform, tln, host)
 
         connect(m, flipped(self.axil), host.axil)
         connect(m, flipped(self.axi), host.axi)
@@ -70,3 +76,12 @@ class Socket(wiring.Component):
                 m.submodules[f"{name}_{index}"] = instantiate(platform, controller)
                 connect(m, port, controller.port)
                 connect(m, controller.dfi, flipped(getattr(self, name)[index]))
+
+    def _peers(self, m: Module, platform, tln: TLN, host: HostPort) -> None:
+        for index in range(self.config.peer.links):
+            end = PeerPort(self.config)
+            m.submodules[f"peer_{index}"] = instantiate(platform, end)
+            connect(m, tln.peer[index], end.port)
+            connect(m, end.tx, flipped(self.peer_tx[index]))
+            connect(m, flipped(self.peer_rx[index]), end.rx)
+            m.d.comb += end.flush.eq(host.quiesce)

@@ -56,6 +56,8 @@ class Answers(wiring.Component):
                 m.d.comb += [self.cause.eq(FaultCause.UNCORRECTABLE), failed.eq(1)]
             with m.Case(Status.DECODE_ERROR):
                 m.d.comb += [self.cause.eq(FaultCause.DECODE_ERROR), failed.eq(1)]
+            with m.Case(Status.POISONED):
+                m.d.comb += [self.cause.eq(FaultCause.POISONED), failed.eq(1)]
         self._addresses(m)
         m.submodules.beats = beats = Memory(shape=8 * self.config.beat_bytes, depth=self.slots, init=[])
         write, read = beats.write_port(), beats.read_port(domain="comb")

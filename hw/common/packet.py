@@ -34,13 +34,14 @@ class Tier(enum.Enum, shape=2):
     PEER = 3
 
 
-class Status(enum.Enum, shape=2):
+class Status(enum.Enum, shape=3):
     """How a memory request ended."""
 
     OKAY = 0
     CORRECTED = 1          # a single-bit error was corrected
     UNCORRECTABLE = 2      # a double-bit error: the data is not to be used
     DECODE_ERROR = 3       # no such address
+    POISONED = 4           # a peer's beat that was damaged on its way
 
 
 class FaultCause(enum.Enum, shape=4):
@@ -53,7 +54,7 @@ class FaultCause(enum.Enum, shape=4):
     MISALIGNED = 4
     UNCORRECTABLE = 5      # double-bit memory error
     DECODE_ERROR = 6       # physical address without memory
-    POISONED = 7           # a packet marked as invalid was to be stored
+    POISONED = 7           # a peer's beat was damaged on its way
 
 
 def fault_layout() -> data.StructLayout:

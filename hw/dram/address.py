@@ -3,11 +3,12 @@
 from amaranth.hdl import Cat, Const, Signal
 from amaranth.lib import data
 
-from .timing import DRAMGeometry
+from .timing import DRAMGeometry, DRAMTiming
 
-__all__ = ["bank_index", "locate", "location_layout", "low_column_bits", "split_address"]
+__all__ = ["address_fields", "bank_index", "locate", "location_layout", "split_address"]
 
 NEIGHBOURS_BYTES = 64        # that stay in one row of one bank, so that a random access of that size needs one activate
+HALF_CHUNK_BYTES = 2048      # half of what the TLN puts into one channel in a row
 
 
 def location_layout(geometry: DRAMGeometry) -> data.StructLayout:
@@ -21,50 +22,54 @@ def low_column_bits(geometry: DRAMGeometry) -> int:
     return max(0, (NEIGHBOURS_BYTES // geometry.beat_bytes).bit_length() - 1)
 
 
-def _widths(geometry: DRAMGeometry) -> tuple[int, ...]:
-    """Of the fields of an address, from the low end: column, bank group, rest of the column, bank, row."""
-    low = low_column_bits(geometry)
-    return low, geometry.group_bits, geometry.column_bits - low, geometry.bank_bits, geometry.row_bits
+def address_fields(timing: DRAMTiming) -> dict[str, int]:
+    """Widths of the fields of an address, from the low end; see :func:`split_address`."""
+    geometry, low = timing.geometry, low_column_bits(timing.geometry)
+    # So many groups as keep the data bus busy follow each other at once; the others come in after half a chunk.
+    needed = (max(timing.ccd_l, timing.ccd_l_write) - 1) // timing.ccd_s
+    group_low = min(geometry.group_bits, max(1, needed.bit_length()))
+    half = (HALF_CHUNK_BYTES // geometry.beat_bytes).bit_length() - 1
+    middle = min(max(0, half - low - group_low), geometry.column_bits - low)
+    return {"low": low, "group_low": group_low, "middle": middle, "group_high": geometry.group_bits - group_low,
+            "high": geometry.column_bits - low - middle, "bank": geometry.bank_bits, "row": geometry.row_bits}
 
 
-def split_address(geometry: DRAMGeometry, address) -> Cat:
+def split_address(timing: DRAMTiming, address) -> Cat:
     """The location of a channel-local beat index, as the bits of :func:`location_layout`.
 
-    From the low end an address is: column (64 bytes), bank group, rest of the column, bank in its group, row. Bank groups follow
-    each other so quickly that a sequential stream meets tCCD_S, not tCCD_L; it uses up whole rows before it needs other banks.
-    All row bits are folded into bank and group, so that streams a power of two apart do not meet in one bank, and the rest of the
-    column into the group, so that a stride does not stay in one group. One-to-one.
+    From the low end an address is: column (64 bytes), lower part of the bank group, middle of the column (up to 2 KiB), upper part
+    of the group, rest of the column, bank in its group, row. As many bank groups follow each other quickly as a sequential
+    stream needs to meet tCCD_S, not tCCD_L. The others rest for 2 KiB meanwhile: long enough to open another row, so that two
+    streams that take turns at the same banks hide it. A stream uses up whole rows before it needs other banks.
+    All row bits are folded into bank and group, so that streams a power of two apart do not meet in one bank. One-to-one.
     """
-    fields, at = [], 0
-    for width in _widths(geometry):
-        fields.append(address[at:at + width])
+    geometry, part, at = timing.geometry, {}, 0
+    for name, width in address_fields(timing).items():
+        part[name] = address[at:at + width]
         at += width
-    column_low, group, column_high, bank, row = fields
-    index = Cat(group, bank)
+    index, row = Cat(part["group_low"], part["group_high"], part["bank"]), part["row"]
     width = len(index)
     padded = Cat(row, Const(0, width))
     for low in range(0, geometry.row_bits, width):
         # Turned by the bank's bits: the lowest row bits choose the bank, the next ones the group.
-        part = padded[low:low + width]
-        index = index ^ Cat(part[geometry.bank_bits:], part[:geometry.bank_bits])
-    index = index ^ Cat(column_high, Const(0, width))[:geometry.group_bits]
-    return Cat(index[:width], row, column_low, column_high)
+        turned = padded[low:low + width]
+        index = index ^ Cat(turned[geometry.bank_bits:], turned[:geometry.bank_bits])
+    return Cat(index[:width], row, part["low"], part["middle"], part["high"])
 
 
-def locate(geometry: DRAMGeometry, address: int) -> tuple[int, int, int]:
+def locate(timing: DRAMTiming, address: int) -> tuple[int, int, int]:
     """(bank, row, column) of a beat index: the model of :func:`split_address`."""
-    fields = []
-    for width in _widths(geometry):
-        fields.append(address & ((1 << width) - 1))
+    geometry, widths, part = timing.geometry, address_fields(timing), {}
+    for name, width in widths.items():
+        part[name] = address & ((1 << width) - 1)
         address >>= width
-    column_low, group, column_high, bank, row = fields
-    left = row
+    group, bank, left = part["group_low"] | part["group_high"] << widths["group_low"], part["bank"], part["row"]
     while left:
         bank ^= left & (geometry.banks_per_group - 1)
         group ^= left >> geometry.bank_bits & (geometry.bank_groups - 1)
         left >>= geometry.bank_bits + geometry.group_bits
-    group ^= column_high & (geometry.bank_groups - 1)
-    return bank << geometry.group_bits | group, row, column_high << low_column_bits(geometry) | column_low
+    column = part["low"] | (part["middle"] | part["high"] << widths["middle"]) << widths["low"]
+    return bank << geometry.group_bits | group, part["row"], column
 
 
 def bank_index(geometry: DRAMGeometry, group: Signal, bank: Signal) -> Cat:

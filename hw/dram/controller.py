@@ -30,10 +30,14 @@ __all__ = ["ControllerPolicy", "DRAMController"]
 class ControllerPolicy:
     """What is not fixed by the device."""
 
-    reads: int = 32              # waiting reads, power of two
-    writes: int = 32             # waiting writes, power of two
+    entries: int = 64            # waiting requests (up to 64 are one word of a simulating host)
+    reads: int = 64              # of them reads, power of two
+    writes: int = 32             # of them writes, power of two
     responses: int = 32          # answers under way, power of two
     age_limit: int = 1000        # cycles after which the oldest request goes before all others of its bank
+    write_burst: int = 64        # writes in one phase while reads wait
+    write_wait: int = 256        # cycles that reads may keep writes waiting
+    patience: int = 8            # cycles without work in one direction before the data bus turns
     postpone: int = 4            # refreshes that may be owed, 1 .. 8
     closed_page: bool = False    # close a row as soon as no waiting request needs it
 
@@ -42,6 +46,9 @@ class ControllerPolicy:
             value = getattr(self, name)
             if value < 4 or value & (value - 1):
                 raise ConfigError(f"controller policy {name}={value} must be a power of two, at least 4")
+        if not max(self.reads, self.writes) <= self.entries <= self.reads + self.writes:
+            raise ConfigError(f"controller policy entries={self.entries} must be from the larger of reads={self.reads} and "
+                              f"writes={self.writes} to their sum")
         if not 1 <= self.postpone <= 8:
             raise ConfigError(f"controller policy postpone={self.postpone} must be from 1 to 8 (JEDEC's limit)")
 
@@ -86,7 +93,7 @@ class DRAMController(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         geometry, policy = self.timing.geometry, self.policy
-        depth = policy.reads + policy.writes
+        depth = policy.entries
         self.request, self.response, inner_tag_bits = self._front(m)
         slot_bits = max(policy.reads, policy.writes).bit_length() - 1
         location = location_layout(geometry)
@@ -95,7 +102,8 @@ class DRAMController(wiring.Component):
         m.submodules.banks = self.banks = BankMachines(self.timing)
         m.submodules.scheduler = self.scheduler = Scheduler(depth, geometry.banks, self.timing.command_buses, policy.age_limit,
                                                             policy.closed_page)
-        m.submodules.turnaround = self.turnaround = Turnaround(depth, policy.writes // 2)
+        m.submodules.turnaround = self.turnaround = Turnaround(
+            depth, batch=policy.writes // 2, burst=policy.write_burst, patience=policy.patience, write_wait=policy.write_wait)
         m.submodules.refresher = self.refresher = Refresher(self.timing, policy.postpone)
         m.submodules.buffer = self.buffer = WriteBuffer(policy.writes, 9 * self.beat_bytes, self.timing.cwl)
         m.submodules.responses = self.responses = ResponsePath(
@@ -127,9 +135,9 @@ class DRAMController(wiring.Component):
         with m.If(request.ready):
             m.d.sync += [waiting.eq(request.valid), taken.eq(request.payload)]
         guard = check_bits(taken.data) if self.config.ecc else taken.mask      # under ECC every write is of a whole beat
-        where = split_address(self.timing.geometry, taken.address)
+        where = split_address(self.timing, taken.address)
         m.d.comb += [
-            insert.eq(waiting & ~queue.conflict & ~Mux(write, writes.empty, reads.empty)),
+            insert.eq(waiting & ~queue.conflict & ~queue.full & ~Mux(write, writes.empty, reads.empty)),
             incoming.eq(Cat(where, write, Mux(write, writes.slot, reads.slot))),
             queue.insert.eq(insert), queue.incoming.eq(incoming),
             reads.take.eq(insert & ~write), writes.take.eq(insert & write),

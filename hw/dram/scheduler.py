@@ -8,22 +8,26 @@ from .queue import oldest
 
 __all__ = ["Scheduler", "Turnaround"]
 
+LAST_WRITES = 2      # cycles without a write after which waiting reads come back
+
 
 class Turnaround(wiring.Component):
     """Chooses between reading and writing, so that the data bus turns around seldom.
 
-    Parameters: ``depth`` of the queue; ``batch``, commands that a phase may issue before the other direction can end it;
-    ``patience``, cycles without work in the present direction before the other one's is done.
+    Parameters: ``depth`` of the queue; ``batch``, reads that a phase may issue before a full store of writes ends it; ``burst``,
+    writes that a phase may issue before waiting reads end it; ``patience``, cycles without work in the present direction before
+    the other one's is done; ``write_wait``, cycles that reads may keep writes waiting.
     Members: ``valid``, ``write`` In, over the queue's entries; ``writes_full`` In: no further write can be taken in; ``issued``
     In: a command of the present direction; ``urgent`` In: the oldest entry has waited too long; ``demand`` In, ``demand_write``
     In: a request waits outside until the entries of this direction are done; ``mode_write`` Out: 1 while writes are issued.
-    Contract: a phase of reads ends when no further write fits (after ``batch`` reads), a phase of writes when ``2 * batch``
-    were issued and reads wait; both when nothing is left to do in their direction, when the oldest entry is urgent and of the
-    other one, and on demand.
+    Contract: writes gather while there are reads, and go out in one phase: when no further write fits (after ``batch`` reads),
+    when they have waited for ``write_wait`` cycles, or when there were no reads for ``patience`` cycles. Reads come back when the
+    writes are done (two cycles later, in case one more comes), or after ``burst`` writes. An urgent oldest entry of the other
+    direction and ``demand`` turn at once.
     """
 
-    def __init__(self, depth: int, batch: int, patience: int = 4):
-        self.depth, self.batch, self.patience = depth, batch, patience
+    def __init__(self, depth: int, *, batch: int, burst: int, patience: int, write_wait: int):
+        self.depth, self.batch, self.burst, self.patience, self.write_wait = depth, batch, burst, patience, write_wait
         super().__init__({"valid": In(depth), "write": In(depth), "writes_full": In(1), "issued": In(1), "urgent": In(1),
                           "demand": In(1), "demand_write": In(1), "mode_write": Out(1)})
 
@@ -31,24 +35,28 @@ class Turnaround(wiring.Component):
         m = Module()
         reads, writes, here, there, enough, change = (
             Signal(name=name) for name in ("reads", "writes", "here", "there", "enough", "change"))
-        idle, count = Signal(range(self.patience + 1)), Signal(range(2 * self.batch + 1))
+        limit = max(self.batch, self.burst)
+        idle, count = Signal(range(self.patience + 1)), Signal(range(limit + 1))
+        waited = Signal(range(self.write_wait + 1))      # cycles with a waiting write in a phase of reads
         m.d.comb += [
             reads.eq((self.valid & ~self.write).any()),
             writes.eq((self.valid & self.write).any()),
             here.eq(Mux(self.mode_write, writes, reads)),
             there.eq(Mux(self.mode_write, reads, writes)),
-            enough.eq(Mux(self.mode_write, count == 2 * self.batch, self.writes_full & (count >= self.batch))),
+            enough.eq(Mux(self.mode_write, count >= self.burst,
+                          (self.writes_full & (count >= self.batch)) | (waited == self.write_wait))),
         ]
         with m.If(self.urgent):
             m.d.comb += change.eq(self.mode_write ^ self.write[0])
         with m.Elif(self.demand):
             m.d.comb += change.eq(self.mode_write ^ self.demand_write)
         with m.Else():
-            m.d.comb += change.eq(there & (enough | (idle == self.patience)))
+            m.d.comb += change.eq(there & (enough | (idle == self.patience) | (self.mode_write & (idle >= LAST_WRITES))))
         m.d.sync += [
             self.mode_write.eq(self.mode_write ^ change),
             idle.eq(Mux(here, 0, idle + (idle != self.patience))),
-            count.eq(Mux(change, 0, count + (self.issued & (count != 2 * self.batch)))),
+            count.eq(Mux(change, 0, count + (self.issued & (count != limit)))),
+            waited.eq(Mux(self.mode_write | ~writes, 0, waited + (waited != self.write_wait))),
         ]
         return m
 

@@ -165,7 +165,7 @@ REGISTERS: tuple[Register, ...] = (
              "How addresses spread over the channels (hw.tln.interleave). Change it only while nothing is in memory.",
              (Field("hbm_granularity", 0, 3, "log2 of the beats that lie together in one channel"),
               Field("hbm_hash", 3, 1, "spread strides of a power of two"),
-              Field("ddr_granularity", 4, 3, ""), Field("ddr_hash", 7, 1, "")), reset=0x88),
+              Field("ddr_granularity", 4, 3, ""), Field("ddr_hash", 7, 1, "")), reset=0xFF),
     Register("SCHEDULE_LO", 0x080, RW, "Byte address of a schedule, bits 31..0; a multiple of 4."),
     Register("SCHEDULE_HI", 0x084, RW, "The rest of the schedule's address.",
              (Field("address", 0, 8, "bits 39..32"), Field("tier", 8, 2, "0 HBM, 1 DDR"))),

@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["RoundRobin", "pick_lowest", "select"]
+__all__ = ["BurstRoundRobin", "RoundRobin", "pick_lowest", "select"]
 
 
 def pick_lowest(requests):
@@ -51,4 +51,53 @@ class RoundRobin(wiring.Component):
         upwards = (~self.grant + 1)[:self.count]
         with m.If(self.advance & self.requests.any()):
             m.d.sync += after.eq(Cat(0, upwards)[:self.count])
+        return m
+
+
+class BurstRoundRobin(wiring.Component):
+    """Round robin in runs: who has been granted keeps the grant while it keeps requesting, for ``run`` uses at most.
+
+    Parameters: ``count``; ``run``; ``express``, a mask of requesters that interrupt a run for one use whenever they ask; ``light``,
+    the others may do so once in every ``light`` cycles without a grant (two can be saved up).
+    Members: as :class:`RoundRobin`.
+    Contract: combinational from ``requests`` to ``grant``, which does not depend on ``advance``. While a requester waits, each other
+    one begins at most one run; at most every second use is an interruption (if there are others).
+
+    Memory likes runs: a row that is open is used up, and two streams over the same interleaved channels, one run apart, do not
+    meet any more. Those who need little (a copy, a table look-up, the launcher) do not wait for them.
+    """
+
+    def __init__(self, count: int, run: int, express: int = 0, light: int = 12):
+        self.count, self.run, self.express, self.light = count, run, express, light
+        super().__init__({"requests": In(count), "advance": In(1), "grant": Out(count)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.turn = turn = RoundRobin(self.count)
+        m.submodules.hurry = hurry = RoundRobin(self.count)
+        owner, used, interrupted = Signal(self.count), Signal(range(self.run + 1)), Signal()
+        mine, normal, keeps, interrupts = Signal(self.count), Signal(self.count), Signal(), Signal()
+        light, first = Signal(self.count), Signal(self.count)
+        going = self.advance & self.requests.any()
+        m.d.comb += [
+            normal.eq(self.requests & ~self.express),
+            mine.eq(owner & self.requests), keeps.eq(mine.any() & (used != self.run)),
+            turn.requests.eq(normal),
+            first.eq(self.requests & self.express),
+            hurry.requests.eq(Mux(first.any(), first, Mux(keeps, self.requests & light & ~owner, 0))),
+            interrupts.eq(hurry.requests.any() & ~(interrupted & normal.any())),
+            self.grant.eq(Mux(interrupts, hurry.grant, Mux(keeps, mine, turn.grant))),
+            hurry.advance.eq(self.advance & interrupts), turn.advance.eq(self.advance & ~interrupts & ~keeps),
+        ]
+        with m.If(going):
+            m.d.sync += interrupted.eq(interrupts)
+            with m.If(~interrupts):
+                m.d.sync += [owner.eq(self.grant), used.eq(Mux(keeps, used + 1, 1))]
+        for number in range(self.count):
+            saved = Signal(range(2 * self.light + 1), name=f"saved_{number}", init=self.light)
+            m.d.comb += light[number].eq(saved >= self.light)
+            with m.If(going & self.grant[number]):
+                m.d.sync += saved.eq(Mux(light[number], saved - self.light, 0))
+            with m.Elif(saved != 2 * self.light):
+                m.d.sync += saved.eq(saved + 1)
         return m

@@ -8,6 +8,8 @@ from hw.config import DRAMConfig, RDUConfig
 
 __all__ = ["Interleave"]
 
+TURN_BITS = 4        # log2 of hw.tln.interleave.TURN_ROUNDS
+
 
 @dataclass(frozen=True, kw_only=True)
 class Interleave:
@@ -15,7 +17,7 @@ class Interleave:
 
     channels: int
     beats_per_channel: int
-    granularity: int = 0
+    granularity: int = 7
     hash: bool = True
 
     def __post_init__(self):
@@ -37,10 +39,11 @@ class Interleave:
         below = (1 << self.granularity) - 1
         channel = moved & (self.channels - 1)
         if self.hash:
-            upper = moved >> bits
+            upper, turn = moved >> bits + TURN_BITS, 0
             while np.any(upper):
-                channel = channel ^ (upper & (self.channels - 1))
+                turn = turn ^ (upper & (self.channels - 1))
                 upper = upper >> bits
+            channel = (channel + turn) % self.channels
         return channel, ((beats >> bits) & ~below) | (beats & below)
 
     def split(self, image: np.ndarray, first: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -5,9 +5,10 @@ from amaranth.lib.wiring import In, Out
 
 from hw.common.packet import Status
 from hw.config import DRAMConfig, RDUConfig
+from hw.peer.link import AGCU_BITS
 
-__all__ = ["ChannelPort", "channel_address_bits", "channel_request", "channel_response", "channel_tag_bits", "requester_count",
-           "source_bits"]
+__all__ = ["ChannelPort", "channel_address_bits", "channel_request", "channel_response", "channel_tag_bits", "peer_channel",
+           "requester_count", "source_bits"]
 
 
 def requester_count(config: RDUConfig) -> int:
@@ -66,3 +67,8 @@ class ChannelPort(wiring.Signature):
         """The port of each channel of ``tier`` (``config.hbm`` or ``config.ddr``)."""
         return cls(beat_bytes=config.beat_bytes, address_bits=channel_address_bits(config, tier),
                    tag_bits=channel_tag_bits(config))
+
+
+def peer_channel(config: RDUConfig) -> ChannelPort:
+    """The port of each link to another socket; the address is the number of an AGCU there."""
+    return ChannelPort(beat_bytes=config.beat_bytes, address_bits=AGCU_BITS, tag_bits=channel_tag_bits(config))

@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from hw.common.packet import Tier, memory_request
 from hw.config import RDUConfig
+from hw.peer.link import AGCU_BITS, LINK_BITS
 
 from .interleave import interleave_layout, locate
 from .port import channel_address_bits, channel_request, channel_tag_bits, source_bits
@@ -23,7 +24,7 @@ class RequestPort(wiring.Component):
     """Takes the requests of one requester, in order.
 
     Members: ``i`` In stream of memory requests; ``source`` In, the requester's number; ``interleave`` In;
-    ``target`` Out, one-hot over [HBM..., DDR..., decode error], zero if nothing waits; ``request`` Out; ``take`` In, the
+    ``target`` Out, one-hot over [HBM..., DDR..., peer links..., decode error], zero if nothing waits; ``request`` Out; ``take`` In, the
     request is taken in this cycle.
     Contract: one request a cycle; a request shows at ``target`` one cycle after it was accepted. ``ready`` is a register: the
     path from the channels to the requester is cut. Address bits below a beat are ignored.
@@ -32,7 +33,7 @@ class RequestPort(wiring.Component):
     def __init__(self, config: RDUConfig):
         self.config = self.identity = config
         self.layout = routed_request(config)
-        self.targets = config.hbm.channels + config.ddr.channels + 1
+        self.targets = config.hbm.channels + config.ddr.channels + config.peer.links + 1
         super().__init__({
             "i": In(stream.Signature(memory_request(config.beat_bytes, config.agcu.tag_bits))),
             "source": In(source_bits(config)),
@@ -79,9 +80,14 @@ class RequestPort(wiring.Component):
             m.d.comb += inside.eq((offered.tier == number) & ~offered.address[size:].any())
             hits.append((inside << channel)[:tier.channels])
             locals_.append(local)
-        hit = Cat(*hits)
         address = Signal(self.layout["address"].width)
         m.d.comb += address.eq(Mux(offered.tier == Tier.HBM, *locals_))
+        if config.peer.links:
+            peer, agcu = Signal(config.peer.links), offered.address[32:32 + AGCU_BITS]
+            with m.If((offered.tier == Tier.PEER) & (self.source < len(config.agcu_ports))):
+                m.d.comb += [peer.eq(1 << offered.address[36:36 + LINK_BITS]), address.eq(agcu)]
+            hits.append(peer)
+        hit = Cat(*hits)
         request = {"address": address, "write": offered.write, "tag": Cat(offered.tag, self.source),
                    "mask": offered.mask, "data": offered.data}
         return Cat(hit, ~hit.any(), *(request[name] for name in self.layout.members))

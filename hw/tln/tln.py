@@ -10,10 +10,12 @@ from hw.hierarchy import instantiate
 
 from .channel import Merge
 from .interleave import DEFAULT_INTERLEAVE, interleave_layout
-from .port import ChannelPort, channel_response, channel_tag_bits, requester_count
+from .port import ChannelPort, channel_response, channel_tag_bits, peer_channel, requester_count
 from .requester import RequestPort, routed_request
 
-__all__ = ["TLN"]
+__all__ = ["RUN_BEATS", "TLN"]
+
+RUN_BEATS = 128              # requests of one requester that a channel takes in a row while others wait
 
 
 class TLN(wiring.Component):
@@ -22,7 +24,8 @@ class TLN(wiring.Component):
     Members
     -------
     ``requesters[r]`` In(MemoryPort): AGCU 0..n-1, the launcher, the host window.
-    ``hbm[c]``, ``ddr[c]`` Out(ChannelPort): the channels of each tier (attribute ``channels``: all of them in this order).
+    ``hbm[c]``, ``ddr[c]``, ``peer[k]`` Out(ChannelPort): the channels of each tier, and the links to other sockets, which AGCUs
+    alone can reach (attribute ``channels``: all of them in this order).
     ``interleave`` In(:func:`interleave_layout`), how each tier is spread over its channels; left unconnected: one beat per
     channel, hashed. It may change only while no request is under way.
     ``events`` Out: bit vectors over the channels: ``requests`` (one was handed over), ``stalls`` (one waits for the controller).
@@ -39,18 +42,19 @@ class TLN(wiring.Component):
     def __init__(self, config: RDUConfig):
         self.config = self.identity = config
         memory = MemoryPort(beat_bytes=config.beat_bytes, tag_bits=config.agcu.tag_bits)
-        count = config.hbm.channels + config.ddr.channels
+        count = config.hbm.channels + config.ddr.channels + config.peer.links
         super().__init__({
             "requesters": In(memory).array(requester_count(config)),
             "hbm": Out(ChannelPort.of(config, config.hbm)).array(config.hbm.channels),
             "ddr": Out(ChannelPort.of(config, config.ddr)).array(config.ddr.channels),
+            **({"peer": Out(peer_channel(config)).array(config.peer.links)} if config.peer.links else {}),
             "interleave": In(interleave_layout(), init=DEFAULT_INTERLEAVE),
             "events": Out(data.StructLayout({"requests": count, "stalls": count})),
         })
 
     @property
     def channels(self) -> list:
-        return [*self.hbm, *self.ddr]
+        return [*self.hbm, *self.ddr, *(self.peer if self.config.peer.links else ())]
 
     def elaborate(self, platform):
         m = Module()
@@ -71,7 +75,7 @@ class TLN(wiring.Component):
         streams = [channel.request for channel in self.channels]
         errors = stream.Signature(routed_request(self.config)).create(path=("errors",))
         for number, channel in enumerate([*streams, errors]):
-            merge = Merge(routed_request(self.config), len(ports))
+            merge = Merge(routed_request(self.config), len(ports), run=RUN_BEATS, express=0b11 << len(ports) - 2)
             m.submodules[f"channel_{number}"] = instantiate(platform, merge)
             m.d.comb += [merge.wants.eq(Cat(port.target[number] for port in ports)),
                          channel.valid.eq(merge.o.valid), merge.o.ready.eq(channel.ready)]

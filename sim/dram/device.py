@@ -11,7 +11,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from hw.config import DRAMConfig
-from hw.dram.address import low_column_bits
+from hw.dram.address import address_fields
 from hw.dram.dfi import DFI
 from hw.dram.timing import DRAMTiming, dram_timing
 
@@ -28,7 +28,8 @@ TIMES = ("command_buses", "beat_cycles", "cl", "cwl", "rcd", "rp", "ras", "rc", 
 def rules_text(timing: DRAMTiming, **changes: int) -> str:
     """The device's rules as its ``RULES`` parameter; ``changes`` replaces some."""
     values = {name: getattr(timing.geometry, name) for name in GEOMETRY} | {name: getattr(timing, name) for name in TIMES}
-    values["low_column_bits"] = low_column_bits(timing.geometry)
+    fields = address_fields(timing)
+    values |= {"low_column_bits": fields["low"], "low_group_bits": fields["group_low"], "middle_column_bits": fields["middle"]}
     unknown = changes.keys() - values.keys()
     if unknown:
         raise KeyError(f"no such rule: {sorted(unknown)}; rules: {sorted(values)}")

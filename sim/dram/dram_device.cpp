@@ -42,7 +42,7 @@ DramRules::DramRules(const std::string& text) {
     TAKE(command_buses), TAKE(beat_bytes), TAKE(bank_groups), TAKE(banks_per_group), TAKE(rows), TAKE(columns), TAKE(beat_cycles);
     TAKE(cl), TAKE(cwl), TAKE(rcd), TAKE(rp), TAKE(ras), TAKE(rc), TAKE(rrd_s), TAKE(rrd_l), TAKE(faw), TAKE(faw_activates);
     TAKE(ccd_s), TAKE(ccd_l), TAKE(ccd_l_write), TAKE(wtr_s), TAKE(wtr_l), TAKE(rtp), TAKE(wr), TAKE(rfc), TAKE(refi), TAKE(turnaround);
-    TAKE(low_column_bits);
+    TAKE(low_column_bits), TAKE(low_group_bits), TAKE(middle_column_bits);
 #undef TAKE
 }
 
@@ -186,17 +186,22 @@ int DramDevice::column(int64_t now, int command, int group, int bank, int column
 // The inverse of the controller's address map (hw/dram/address.py): the storage is in the order of addresses.
 size_t DramDevice::place(int group, int bank, int row, int column) const {
     const int groupBits = log2i(rules.bank_groups), bankBits = log2i(rules.banks_per_group), columnBits = log2i(rules.columns);
-    const size_t low = column & ((1 << rules.low_column_bits) - 1), high = column >> rules.low_column_bits;
-    size_t g = group ^ (high & (rules.bank_groups - 1)), b = bank;
+    const int middleBits = rules.middle_column_bits, highBits = columnBits - rules.low_column_bits - middleBits;
+    auto bits = [](size_t value, int low, int width) { return value >> low & ((size_t(1) << width) - 1); };
+    const size_t high = bits(column, rules.low_column_bits + middleBits, highBits);
+    size_t g = group, b = bank;
     for (int left = row; left; left >>= bankBits + groupBits) {
         b ^= left & (rules.banks_per_group - 1);
         g ^= left >> bankBits & (rules.bank_groups - 1);
     }
     size_t beat = size_t(row) % rules.rows;
-    beat = beat << bankBits | b;
-    beat = beat << (columnBits - rules.low_column_bits) | high;
-    beat = beat << groupBits | g;
-    beat = beat << rules.low_column_bits | low;
+    auto append = [&](size_t value, int width) { beat = beat << width | value; };
+    append(b, bankBits);
+    append(high, highBits);
+    append(bits(g, rules.low_group_bits, groupBits - rules.low_group_bits), groupBits - rules.low_group_bits);
+    append(bits(column, rules.low_column_bits, middleBits), middleBits);
+    append(bits(g, 0, rules.low_group_bits), rules.low_group_bits);
+    append(bits(column, 0, rules.low_column_bits), rules.low_column_bits);
     return beat * rules.beat_bytes;
 }
 

@@ -13,7 +13,8 @@ namespace rdu {
 struct DramRules {
     int command_buses, beat_bytes, bank_groups, banks_per_group, rows, columns, beat_cycles;
     int cl, cwl, rcd, rp, ras, rc, rrd_s, rrd_l, faw, faw_activates, ccd_s, ccd_l, ccd_l_write;
-    int wtr_s, wtr_l, rtp, wr, rfc, refi, turnaround, low_column_bits;
+    int wtr_s, wtr_l, rtp, wr, rfc, refi, turnaround;
+    int low_column_bits, low_group_bits, middle_column_bits;  // of an address, see hw/dram/address.py
 
     explicit DramRules(const std::string& text);
 };

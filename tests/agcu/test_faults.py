@@ -76,7 +76,7 @@ def test_addresses(bench, name):
         assert bench.memory.accepted == before
 
 
-@pytest.mark.parametrize("status", ["UNCORRECTABLE", "DECODE_ERROR"])
+@pytest.mark.parametrize("status", ["UNCORRECTABLE", "DECODE_ERROR", "POISONED"])
 @pytest.mark.parametrize("kind", [LoadProgram, StoreProgram])
 def test_answers_of_memory(bench, status, kind):
     """A failed access is a fault with the virtual address that was asked for; its data never leaves the AGCU."""

@@ -136,5 +136,7 @@ def test_two_commands_on_one_bus_are_caught(memory):
 def test_a_bad_policy_is_refused():
     with pytest.raises(ConfigError, match="reads=12"):
         ControllerPolicy(reads=12)
+    with pytest.raises(ConfigError, match="entries=16"):
+        ControllerPolicy(entries=16)
     with pytest.raises(ConfigError, match="postpone=9"):
         ControllerPolicy(postpone=9)

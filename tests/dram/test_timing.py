@@ -48,9 +48,10 @@ def test_unknown_preset_is_refused():
 
 @pytest.mark.parametrize(("name", "beat_bytes"), [("hbm2", 32), ("ddr4-3200", 32), ("ddr5-4800", 16), ("hbm2", 128)])
 def test_address_map_is_one_to_one_and_equals_its_model(name, beat_bytes):
-    geometry = timing(name, beat_bytes, 1 if beat_bytes < 128 else 2).geometry
+    rules = timing(name, beat_bytes, 1 if beat_bytes < 128 else 2)
+    geometry = rules.geometry
     beats = range(1 << geometry.address_bits)
-    assert len({locate(geometry, beat) for beat in beats}) == len(beats)
+    assert len({locate(rules, beat) for beat in beats}) == len(beats)
 
     class Map(wiring.Component):
         address: In(geometry.address_bits)
@@ -58,7 +59,7 @@ def test_address_map_is_one_to_one_and_equals_its_model(name, beat_bytes):
 
         def elaborate(self, platform):
             m = Module()
-            m.d.comb += self.where.as_value().eq(split_address(geometry, self.address))
+            m.d.comb += self.where.as_value().eq(split_address(rules, self.address))
             return m
 
     unit = Map()
@@ -69,14 +70,16 @@ def test_address_map_is_one_to_one_and_equals_its_model(name, beat_bytes):
             ctx.set(unit.address, int(beat))
             await ctx.delay(1e-9)
             where = ctx.get(unit.where)
-            assert (where.bank, where.row, where.column) == locate(geometry, int(beat))
+            assert (where.bank, where.row, where.column) == locate(rules, int(beat))
 
     simulator.add_testbench(bench)
     simulator.run()
 
 
-def test_neighbours_share_a_row_and_a_sequential_stream_visits_all_groups():
-    geometry = timing("hbm2").geometry
-    assert locate(geometry, 0)[:2] == locate(geometry, 1)[:2]
-    groups = [locate(geometry, beat)[0] % geometry.bank_groups for beat in range(8)]
-    assert groups == [0, 0, 1, 1, 2, 2, 3, 3]
+def test_neighbours_share_a_row_and_a_chunk_uses_half_of_the_groups_at_a_time():
+    hbm, ddr5 = timing("hbm2"), timing("ddr5-4800")
+    assert locate(hbm, 0)[:2] == locate(hbm, 1)[:2]
+    groups = [locate(hbm, beat)[0] % 4 for beat in range(128)]
+    assert groups[:64] == [0, 0, 1, 1] * 16 and groups[64:] == [2, 2, 3, 3] * 16
+    # Writes to one group of DDR5 keep 9 cycles of distance, three beats: three groups or more follow each other.
+    assert [locate(ddr5, beat)[0] % 8 for beat in range(0, 8, 2)] == [0, 1, 2, 3]

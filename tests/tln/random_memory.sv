@@ -3,7 +3,7 @@ module random_memory #(parameter BYTES = 32, ADDRESS_BITS = 42, TAG_BITS = 6) (
     input clk, rst, input [7:0] number,
     input request_valid, output reg request_ready, input [ADDRESS_BITS-1:0] request_address, input request_write,
     input [TAG_BITS-1:0] request_tag, input [BYTES-1:0] request_mask, input [8*BYTES-1:0] request_data,
-    output reg response_valid, input response_ready, output reg [TAG_BITS-1:0] response_tag, output reg [1:0] response_status,
+    output reg response_valid, input response_ready, output reg [TAG_BITS-1:0] response_tag, output reg [2:0] response_status,
     output reg response_write, output reg [8*BYTES-1:0] response_data
 );
     import "DPI-C" function void random_memory_step(
@@ -26,7 +26,7 @@ module random_memory #(parameter BYTES = 32, ADDRESS_BITS = 42, TAG_BITS = 6) (
             request_ready <= ready;
             response_valid <= valid;
             response_tag <= answer_tag[TAG_BITS-1:0];
-            response_status <= answer_status[1:0];
+            response_status <= answer_status[2:0];
             response_write <= answer_write;
             response_data <= answer_data[8*BYTES-1:0];
         end

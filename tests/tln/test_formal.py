@@ -1,9 +1,9 @@
-"""The round-robin arbiter, proven: it grants one of the requesters, and nobody is passed twice by the same other one."""
+"""The round-robin arbiters, proven: they grant one of the requesters, and nobody is passed twice by the same other one."""
 
 import pytest
 from amaranth.hdl import Assert, Module, Mux, Signal
 
-from hw.tln.arbiter import RoundRobin, pick_lowest
+from hw.tln.arbiter import BurstRoundRobin, RoundRobin, pick_lowest
 from tests.pmu.formal import prove
 
 COUNT, WATCHED = 6, 2
@@ -49,4 +49,47 @@ def test_the_proof_bites():
     arbiter = FixedPriority(COUNT)
     m = contract(arbiter)
     passed, text = prove(m, [arbiter.requests, arbiter.advance], depth=6)
+    assert not passed and "Assert failed" in text, text
+
+
+def burst_contract(arbiter, run: int):
+    """The arbiter of runs with its promises. ``ended``: who had a run, now over, while WATCHED waited; ``served``: had a part of it."""
+    m = Module()
+    m.submodules.arbiter = arbiter
+    grant, watched, express = arbiter.grant, arbiter.requests[WATCHED], arbiter.express
+    used = arbiter.advance & grant.any()
+    owner, length, before, interrupts = Signal(COUNT), Signal(range(run + 2)), Signal(), Signal()
+    ended, served = Signal(COUNT), Signal(COUNT)
+    waits = watched & ~(grant[WATCHED] & arbiter.advance)
+    # A use by another than the owner of the run, while the run could go on, is an interruption.
+    m.d.comb += interrupts.eq(((owner & arbiter.requests) != 0) & (length < run) & (grant != owner) | (grant & express).any())
+    m.d.sync += [ended.eq(Mux(waits, ended, 0)), served.eq(Mux(waits, served | Mux(used & ~interrupts, grant, 0), 0))]
+    with m.If(used):
+        m.d.sync += before.eq(interrupts)
+        m.d.comb += Assert(~(before & interrupts) | ((arbiter.requests & ~express) == 0), "interrupted twice in a row")
+        with m.If(~interrupts):
+            m.d.sync += [owner.eq(grant), length.eq(Mux((grant == owner) & (length < run), length + 1, 1))]
+            with m.If(waits & (grant != owner)):
+                m.d.sync += ended.eq(ended | (owner & served))
+            m.d.comb += [Assert(~watched | ((ended & grant) == 0), "a second run"),
+                         Assert(~(waits & (grant == owner) & (length == run)), "a run too long")]
+    m.d.comb += [
+        Assert((grant & ~arbiter.requests) == 0),
+        Assert((grant & (grant - 1)[:COUNT]) == 0),
+        Assert(grant.any() == arbiter.requests.any()),
+    ]
+    return m
+
+
+@pytest.mark.long
+def test_nobody_is_passed_by_two_runs():
+    arbiter = BurstRoundRobin(COUNT, 3, 0b110000)
+    passed, text = prove(burst_contract(arbiter, 3), [arbiter.requests, arbiter.advance], depth=12)
+    assert passed, text
+
+
+@pytest.mark.long
+def test_the_proof_of_runs_bites():
+    arbiter = BurstRoundRobin(COUNT, 4, 0b110000)       # runs one longer than promised
+    passed, text = prove(burst_contract(arbiter, 3), [arbiter.requests, arbiter.advance], depth=12)
     assert not passed and "Assert failed" in text, text

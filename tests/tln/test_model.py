@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from hw.tln.interleave import TURN_ROUNDS
 from hw.tln.model import Interleave
 
 
@@ -19,13 +20,20 @@ def test_one_to_one(channels, granularity, hashed):
     assert (runs == runs[:, :1]).all(), "the beats of a run lie in one channel"
 
 
-@pytest.mark.parametrize("stride", [2, 4, 64, 256])
-def test_hash_spreads_strides(stride):
-    """A stride of a power of two uses every channel; without the hash it uses one."""
-    beats = np.arange(64) * stride
-    hashed = Interleave(channels=2, beats_per_channel=1 << 16).locate(beats)[0]
-    plain = Interleave(channels=2, beats_per_channel=1 << 16, hash=False).locate(beats)[0]
-    assert abs(hashed.sum() - 32) <= 8 and plain.sum() == 0
+@pytest.mark.parametrize("channels", [2, 8])
+@pytest.mark.parametrize("chunks", [1, 2, 8, 32, 128])
+def test_hash_spreads_strides(channels, chunks):
+    """A stride of a power of two uses every channel in the long run; without the hash it uses one."""
+    beats = np.arange(1024) * chunks * channels << 7
+    uses = {hashed: np.bincount(Interleave(channels=channels, beats_per_channel=1 << 30, hash=hashed).locate(beats)[0],
+                                minlength=channels) for hashed in (True, False)}
+    assert uses[True].min() >= 1024 // channels * 3 // 4 and uses[False][0] == 1024
+
+
+def test_streams_go_round_in_one_order():
+    """Within a turn every stream visits the channels one after the other, wherever it begins."""
+    channel = Interleave(channels=4, beats_per_channel=1 << 16).locate(np.arange(0, 1 << 18, 128))[0].reshape(-1, 4 * TURN_ROUNDS)
+    assert (np.diff(channel, axis=1) % 4 == 1).all() and len(np.unique(channel[:, 0])) == 4
 
 
 def test_split_and_join():
