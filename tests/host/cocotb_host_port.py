@@ -194,7 +194,7 @@ async def registers_answer(dut):
     assert await bench.read("HBM_MEGABYTES") == CONFIG.hbm.bytes >> 20
     first = await bench.read("CYCLES_LO")
     assert await bench.read("CYCLES_LO") > first and await bench.read("CYCLES_HI") == 0
-    assert await bench.read("INTERLEAVE") == 0x88
+    assert await bench.read("INTERLEAVE") == 0xFF
     await bench.write("IMAGE_LO", 0x1234_5678)
     await bench.lite.write(register("IMAGE_LO").address + 1, b"\xAA")
     assert await bench.read("IMAGE_LO") == 0x1234_AA78
