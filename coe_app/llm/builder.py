@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from compiler.kernel import KernelBuilder, PlacementError, Unit
 from compiler.route import Flow
 from hw.agcu.program import AGCUProgram, LoadProgram, Loop, StoreProgram
+from hw.common.program import field_position
 from hw.config import PMUConfig, RDUConfig
 from hw.fp.function import TailFunction
 from hw.pcu.layout import Op, Reduce, Source
 from hw.pcu.program import Input, Mask, SimdProgram, Stage, constant, counter, element, integer, scalar, stage, vector
 from hw.pmu import program as pmu
+from hw.pmu.bank_bits import choose
+from hw.pmu.geometry import BankMap
+from hw.programs import unit_program_of
 from sw_driver.kernel import Argument, Kernel
 
 from .decoder import SCORE_LIMIT
 from .shape import EPSILON
 from .streams import GRANULE
 
-__all__ = ["DecoderKernel", "Stream", "beats", "divider", "gated", "inverse_norm", "inverse_of_last", "rotation", "rows_of", "scaled",
-           "splitter", "weighted"]
+__all__ = ["DecoderKernel", "Levers", "Stream", "beats", "divider", "gated", "inverse_norm", "inverse_of_last", "rotation",
+           "rows_of", "scaled", "splitter", "weighted"]
 
 EDGES = {"west0": ("west", 0), "west1": ("west", 1), "east0": ("east", 0), "east1": ("east", 1)}
 
@@ -48,6 +52,15 @@ class Stream:
         return self.unit.field(f"{self.kind}{self.engine}.{path}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Levers:
+    """What the machine can be told to do without. ``bank_bits``: PMUs use the bank bits that :func:`hw.pmu.bank_bits.choose` finds
+    (else the lowest, where that is legal); ``throttle``: load engines send at most this many vectors a cycle (0: as many as they can)."""
+
+    bank_bits: bool = True
+    throttle: float = 0.0
+
+
 class DecoderKernel(KernelBuilder):
     """A kernel of which the units and memory streams have names.
 
@@ -57,22 +70,40 @@ class DecoderKernel(KernelBuilder):
     name: the kernel's name.
     places: grid point of each PCU and PMU, AGCU ("west0", "west1", "east0", "east1") of each memory stream, by name.
     resident: as in :class:`~compiler.kernel.KernelBuilder`.
+    levers: see :class:`Levers`.
     """
 
-    def __init__(self, config: RDUConfig, name: str, places: dict[str, tuple[int, int] | str], resident=()):
+    def __init__(self, config: RDUConfig, name: str, places: dict[str, tuple[int, int] | str], resident=(), levers: Levers | None = None):
         if config.rows < 4 or config.columns < 4 or config.agcus_per_edge < 2 or config.lanes != 8 or config.pcu.stages != 4:
             raise PlacementError(f"preset {config.name}: the decoder's kernels need a grid of 4x4, 2 AGCUs per edge and PCUs of 8 lanes "
                                  f"x 4 stages, this one has {config.rows}x{config.columns}, {config.agcus_per_edge} and "
                                  f"{config.lanes} x {config.pcu.stages}; use preset small or medium")
         super().__init__(config, name, resident=tuple(resident))
-        self.places, self.units = places, {}
+        self.places, self.units, self.levers = places, {}, levers or Levers()
         self._engines: dict[str, dict[str, list]] = {}
 
     def unit(self, name: str, program) -> Unit:
         """Puts ``program`` on the PCU or PMU called ``name``."""
-        place = self.pmu if isinstance(program, pmu.PMUProgram) else self.pcu
+        place = self.pcu
+        if isinstance(program, pmu.PMUProgram):
+            place, program = self.pmu, self._banked(program)
         self.units[name] = place(*self.places[name], program)
         return self.units[name]
+
+    def _banked(self, program: pmu.PMUProgram) -> pmu.PMUProgram:
+        if self.levers.bank_bits:
+            return replace(program, bank_map=choose(program, self.config.pmu).bank_map)
+        if any(read is not None and read.transposed for read in program.reads):
+            return program               # the rows of a transposed vector must share a bank
+        return replace(program, bank_map=BankMap.low(self.config.pmu))
+
+    def _words(self, unit: Unit, program) -> dict[int, int]:
+        words = super()._words(unit, program)
+        if unit.kind == "agcu" and self.levers.throttle:
+            for port in range(self.config.agcu.load_engines):
+                bit, _ = field_position(unit_program_of(self.config, "agcu"), f"vector_link_0[{port}].rate")
+                words[bit // 32] = words.get(bit // 32, 0) | round(self.levers.throttle * (1 << self.config.rdn.rate_bits)) << bit % 32
+        return words
 
     def load(self, name: str, **program) -> Stream:
         """A load engine called ``name``."""

@@ -12,6 +12,7 @@ from sw_driver.device import HBM, Device
 from sw_driver.memory import Buffer
 
 from . import kernels
+from .builder import Levers
 from .decoder import Expert
 from .shape import CONTEXT, DIM, HIDDEN, LAYERS, QKV, VOCABULARY
 from .streams import (
@@ -30,7 +31,6 @@ from .streams import (
 __all__ = ["Engine", "image_layout"]
 
 FP32 = 4
-HIDDEN_BYTES = HIDDEN // DIM * kernels.HIDDEN_STRIDE        # hidden features of one pass of the enter kernel
 BIAS = int(-limit_table()[0])            # entry of the limit table that holds 0
 
 
@@ -46,6 +46,7 @@ class Engine:
     ----------
     device: an open device.
     layout: of an expert's image.
+    levers: for measurements of what they gain.
     look_ahead: leave an AGCU to the copy kernel, which can then run beside the others.
     launch: called with (kernel, arguments) for every launch; default: ``device.launch``.
 
@@ -53,14 +54,14 @@ class Engine:
     """
 
     def __init__(self, device: Device, layout: ImageLayout, launch: Callable | None = None, *,
-                 look_ahead: bool = False):
+                 look_ahead: bool = False, levers: Levers | None = None):
         self.device, self.layout = device, layout
         config = device.config
         copy = _copy(config)
         self.copy = copy.build()
         beside = (copy,) if look_ahead else ()
         self.enter, self.attend, self.head = (
-            make(config, beside, **(kernels.LOOK_AHEAD[name] if look_ahead else {})) for name, make in (
+            make(config, beside, levers, **(kernels.LOOK_AHEAD[name] if look_ahead else {})) for name, make in (
                 ("enter", kernels.enter_kernel), ("attend", kernels.attend_kernel), ("head", kernels.head_kernel)))
         self.embedding = kernels.embedding_kernel(config, beside)
         self._launch = launch or (lambda kernel, **arguments: device.launch(kernel, **arguments))
@@ -71,7 +72,7 @@ class Engine:
         self.tokens = device.allocate(HBM, 4 * CONTEXT)
         self.x = device.allocate(HBM, RECORD_BYTES * CONTEXT)                # records that enter the first layer
         self._y = [device.allocate(HBM, RECORD_BYTES * CONTEXT) for _ in range(2)]
-        self._hidden = device.allocate(HBM, HIDDEN_BYTES * CONTEXT // kernels.ENTER_ROWS)
+        self._hidden = device.allocate(HBM, HIDDEN // DIM * kernels.HIDDEN_STRIDE)
         self.logits = device.allocate(HBM, FP32 * VOCABULARY)
         self.best = device.allocate(HBM, config.beat_bytes)
         self.position = 0
@@ -86,73 +87,72 @@ class Engine:
         self._check(count)
         self.device.write(self.tokens, np.asarray(tokens, dtype=np.int32))
         self.embed(weights, self.tokens.address, count)
-        self._layers(weights, count)
-        self._run_head(weights, count - 1)
+        self._layers(weights.address, count)
+        self._launch(self.head, **self.head_arguments(weights.address, count - 1))
 
     def embed(self, weights: Buffer, tokens: int, count: int) -> None:
         """Embedding rows of ``count`` token words at HBM address ``tokens`` to the first layer's input."""
-        self._launch(self.embedding, rows=count, tokens=tokens, embedding=weights.address + self.layout.offsets["embedding"],
-                     x=self.x.address)
+        self._launch(self.embedding, **self.embedding_arguments(weights.address, count))
 
     def step(self, weights: Buffer) -> None:
         """One decode step of the token whose embedding the head left in ``x``."""
         self._check(1)
-        self._layers(weights, 1)
-        self._run_head(weights, 0)
+        self._layers(weights.address, 1)
+        self._launch(self.head, **self.head_arguments(weights.address, 0))
 
     def _check(self, count: int) -> None:
         if count < 1 or self.position + count > CONTEXT:
             raise ValueError(f"{count} tokens after position {self.position}: the context holds {CONTEXT}")
 
-    def _layers(self, weights: Buffer, count: int) -> None:
-        source = self.x.address
+    def _layers(self, weights: int, count: int) -> None:
         for layer in range(LAYERS):
-            target = self._y[layer % 2].address
             for first in range(0, count, kernels.ENTER_ROWS):        # one kernel for all rows, then the other: two program loads
                 rows = min(kernels.ENTER_ROWS, count - first)
-                self._launch(self.enter, **self.enter_arguments(weights, layer, source, first, rows))
+                self._launch(self.enter, **self.enter_arguments(weights, layer, first, rows))
             for first in range(0, count, kernels.ATTEND_ROWS):
                 rows = min(kernels.ATTEND_ROWS, count - first)
-                self._launch(self.attend, **self.attend_arguments(weights, layer, source, target, first, rows))
-            source = target
+                position = self.position + first
+                tiles = (position + rows - 1) // kernels.TILE + 1
+                self._launch(self.attend, **self.attend_arguments(weights, layer, first, rows, position, tiles))
         self.position += count
 
-    def enter_arguments(self, weights: Buffer, layer: int, source: int, first: int, rows: int) -> dict[str, int]:
+    # Arguments: addresses, row numbers and positions may be values of a schedule ----------------------------------------------
+    def embedding_arguments(self, weights, count: int) -> dict:
+        """Arguments of the embedding kernel for the first ``count`` token words."""
+        return {"rows": count, "tokens": self.tokens.address, "embedding": weights + self.layout.offsets["embedding"],
+                "x": self.x.address}
+
+    def _source(self, layer: int) -> int:
+        return self._y[(layer - 1) % 2].address if layer else self.x.address
+
+    def enter_arguments(self, weights, layer: int, first, rows: int) -> dict:
         """Arguments of the enter kernel for rows ``first`` and following of the pass."""
-        record, woven = source + first * RECORD_BYTES, weights.address + self.layout.offsets[f"in{layer}"]
-        parts = next(iter(WOVEN))
-        return {"rows": rows, "records": record, "projected": record + FP32 * DIM, "hidden": self._hidden_rows(first),
+        record, parts = self._source(layer) + first * RECORD_BYTES, next(iter(WOVEN))
+        woven = weights + self.layout.offsets[f"in{layer}"]
+        return {"rows": rows, "records": record, "projected": record + FP32 * DIM, "hidden": self._hidden.address + first * (2 * DIM),
                 **{name: woven + self._woven_offset(parts, name) for name in parts}}
 
-    def _hidden_rows(self, first: int) -> int:
-        number, row = divmod(first, kernels.ENTER_ROWS)
-        return self._hidden.address + number * HIDDEN_BYTES + row * 2 * DIM
-
-    def attend_arguments(self, weights: Buffer, layer: int, source: int, target: int, first: int, rows: int) -> dict[str, int]:
-        """Arguments of the attend kernel for rows ``first`` and following of the pass."""
-        position, cache = self.position + first, self.caches[layer].address
+    def attend_arguments(self, weights, layer: int, first, rows: int, position, tiles) -> dict:
+        """Arguments of the attend kernel for rows ``first`` and following of the pass, at ``position`` and following."""
+        cache, target = self.caches[layer].address, self._y[layer % 2].address + first * RECORD_BYTES
         return {
-            "rows": rows, "query_rows": query_rows(rows), "tiles": (position + rows - 1) // kernels.TILE + 1,
-            "records": source + first * RECORD_BYTES, "hidden": self._hidden_rows(first),
-            "out": weights.address + self.layout.offsets[f"out{layer}"],
-            "rotary": self._rotary.address + position * 2 * QKV * FP32, "limits": self._limits.address + FP32 * (position + BIAS),
-            "append": cache + position * KV_ROW_BYTES, "keys_values": cache,
-            "y": target + first * RECORD_BYTES, "y_right": target + first * RECORD_BYTES + FP32 * DIM // 2}
+            "rows": rows, "query_rows": query_rows(rows), "tiles": tiles,
+            "records": self._source(layer) + first * RECORD_BYTES, "hidden": self._hidden.address + first * (2 * DIM),
+            "out": weights + self.layout.offsets[f"out{layer}"],
+            "rotary": self._rotary.address + position * (2 * QKV * FP32), "limits": self._limits.address + FP32 * BIAS + position * FP32,
+            "append": cache + position * KV_ROW_BYTES, "keys_values": cache, "y": target, "y_right": target + FP32 * DIM // 2}
 
-    def head_arguments(self, weights: Buffer, row: int) -> dict[str, int]:
+    def head_arguments(self, weights, row: int) -> dict:
         """Arguments of the head kernel on ``row`` of the last layer's result."""
         offsets, quarter, parts = self.layout.offsets, FP32 * VOCABULARY // 4, tuple(WOVEN)[1]
         return {
             "row": self._y[(LAYERS - 1) % 2].address + row * RECORD_BYTES, "logits": self.logits.address,
-            **{name: weights.address + offsets["head"] + self._woven_offset(parts, name) for name in parts},
+            **{name: weights + (offsets["head"] + self._woven_offset(parts, name)) for name in parts},
             **{f"logits_{number}": self.logits.address + number * quarter for number in range(4)},
-            "embedding": weights.address + offsets["embedding"], "best": self.best.address, "next": self.x.address}
+            "embedding": weights + offsets["embedding"], "best": self.best.address, "next": self.x.address}
 
     def _woven_offset(self, parts: tuple[str, ...], name: str) -> int:
         return woven_loops(parts, name, 0)[0] * self.device.config.beat_bytes
-
-    def _run_head(self, weights: Buffer, row: int) -> None:
-        self._launch(self.head, **self.head_arguments(weights, row))
 
     def read_logits(self) -> np.ndarray:
         """float32 [VOCABULARY] of the last token."""

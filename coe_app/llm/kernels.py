@@ -19,6 +19,7 @@ from sw_driver.kernel import Kernel
 
 from .builder import (
     DecoderKernel,
+    Levers,
     beats,
     divider,
     gated,
@@ -39,7 +40,7 @@ ENTER_ROWS = 4           # tokens of a pass: the stages of a PCU
 ATTEND_ROWS = 2          # tokens of a pass: sums of weights x values are groups x 3 blocks, at most 8
 TILE = HEAD_DIM          # positions of a tile of scores
 HIDDEN_TILES = 3         # column tiles of a unit's share of the hidden features
-HIDDEN_STRIDE = ENTER_ROWS * 2 * DIM     # bytes from one chunk of hidden features of all rows to the next
+HIDDEN_STRIDE = CONTEXT * 2 * DIM        # bytes from one chunk of hidden features of all rows to the next
 
 ENTER_PLACES = {
     "norm": (0, 0), "scale": (1, 1), "project": (0, 2), "gate_a": (1, 3), "gate_b": (2, 0), "up_a": (3, 1), "up_b": (2, 2),
@@ -65,7 +66,7 @@ def _woven(config: RDUConfig, parts: tuple[str, ...], name: str, beats_in_all: i
     return beats(config, *woven_loops(parts, name, beats_in_all)[1])
 
 
-def enter_kernel(config: RDUConfig, resident=(), **places) -> Kernel:
+def enter_kernel(config: RDUConfig, resident=(), levers: Levers | None = None, **places) -> Kernel:
     """x[rows] -> the layer's entering products of norm(x): queries, keys and values; silu(gate) * up.
 
     Eight PCUs: norm, five with 96 features each (the weights stream at what HBM gives), product. Arguments: ``rows`` (1 to
@@ -73,7 +74,7 @@ def enter_kernel(config: RDUConfig, resident=(), **places) -> Kernel:
     projections), ``hidden`` (BF16, three chunks HIDDEN_STRIDE apart, a row of 64 features per token in each), ``gate``, ``up``, ``qkv``
     (their first beats in the layer's woven weights).
     """
-    kernel = DecoderKernel(config, "enter", ENTER_PLACES | places, resident)
+    kernel = DecoderKernel(config, "enter", ENTER_PLACES | places, resident, levers)
     rows, lanes, vectors, record = ENTER_ROWS, config.lanes, DIM // config.lanes, RECORD_BYTES // config.beat_bytes
     blocks, hidden_beats, qkv_beats = QKV // lanes, DIM * HIDDEN // (2 * lanes), DIM * QKV // (2 * lanes)
     parts = next(iter(WOVEN))
@@ -120,7 +121,7 @@ def enter_kernel(config: RDUConfig, resident=(), **places) -> Kernel:
     return kernel.build()
 
 
-def attend_kernel(config: RDUConfig, resident=(), **places) -> Kernel:
+def attend_kernel(config: RDUConfig, resident=(), levers: Levers | None = None, **places) -> Kernel:
     """Projections and hidden features[rows] -> x + [attention, hidden] @ out; keys and values of these rows join the cache first.
 
     While attention runs, the two output units sum up the hidden features. Arguments: ``rows`` (1 to ATTEND_ROWS), ``query_rows`` (rows x
@@ -131,7 +132,7 @@ def attend_kernel(config: RDUConfig, resident=(), **places) -> Kernel:
     Hidden and attended rows share the way to the output units and must not overtake: the limits, without which no score passes, are
     loaded when the last hidden row has left its AGCU.
     """
-    kernel = DecoderKernel(config, "attend", ATTEND_PLACES | places, resident)
+    kernel = DecoderKernel(config, "attend", ATTEND_PLACES | places, resident, levers)
     rows, tiles, lanes, vectors = ATTEND_ROWS, CONTEXT // TILE, config.lanes, DIM // config.lanes
     kv, record, blocks = KV_ROW_BYTES // config.beat_bytes, RECORD_BYTES // config.beat_bytes, QKV // lanes
     queries, chunks, pmu = rows * HEADS, HIDDEN // DIM, config.pmu
@@ -216,14 +217,14 @@ def attend_kernel(config: RDUConfig, resident=(), **places) -> Kernel:
     return kernel.build()
 
 
-def head_kernel(config: RDUConfig, resident=(), **places) -> Kernel:
+def head_kernel(config: RDUConfig, resident=(), levers: Levers | None = None, **places) -> Kernel:
     """x[1] -> logits[VOCABULARY], their argmax, and the embedding of that token: the next step's input.
 
     Arguments: HBM addresses ``row``, ``left``, ``right`` (weights of both halves of the vocabulary), ``logits_0`` .. ``logits_3``
     (the quarters' places), ``logits`` (the first again), ``embedding``, ``best`` (a vector, the token in each lane), ``next`` (an
     FP32 row).
     """
-    kernel = DecoderKernel(config, "head", HEAD_PLACES | places, resident)
+    kernel = DecoderKernel(config, "head", HEAD_PLACES | places, resident, levers)
     vectors, lanes, quarter = DIM // config.lanes, config.lanes, VOCABULARY // 4
     half_beats = DIM * VOCABULARY // (4 * lanes)
     parts = tuple(WOVEN)[1]

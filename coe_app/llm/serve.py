@@ -14,7 +14,9 @@ from sw_driver.memory import Buffer
 
 from .decoder import Expert, KeyValues
 from .engine import Engine
+from .kernels import TILE
 from .router import OUTPUTS, ROUTER_ROWS, Router, router_kernel
+from .schedules import decode_schedule, prefill_schedule
 from .shape import CONTEXT
 from .streams import expert_image
 from .weights import Prompt
@@ -58,17 +60,20 @@ class LanguageServer:
     router, experts: the networks; experts live in DDR. Experts beyond the router's classes are reached by :attr:`choose` only.
     resident: experts that the HBM region holds.
     look_ahead: the next request's expert is copied while the present one runs.
-    verify: compare every logit with the numpy model.
+    hardware: prefill and greedy decode are schedules that the device walks by itself, not launches by the host.
+    verify: compare with the numpy model: every token, and the logits that the host gets to see.
     check_images: compare the checksum of an expert's image after it was copied to HBM (the host reads it back).
     """
 
     def __init__(self, device: Device, router: Router, experts: list[Expert], *, resident: int = 4, look_ahead: bool = False,
-                 verify: bool = True, check_images: bool = False):
+                 verify: bool = True, check_images: bool = False, hardware: bool = False):
         if not 1 <= resident <= len(experts):
             raise RequestError(f"resident={resident} must be from 1 to the number of experts, {len(experts)}")
         if look_ahead and resident < 2:
             raise RequestError("look_ahead=True needs resident >= 2: one expert runs while the next is copied")
-        self.device, self.router, self.experts = device, router, experts
+        if look_ahead and hardware:
+            raise RequestError("look_ahead=True with hardware=True: a schedule waits for the copy; choose one of them")
+        self.device, self.router, self.experts, self.hardware = device, router, experts, hardware
         self.verify, self.check_images, self.look_ahead = verify, check_images, look_ahead
         config = device.config
         image, layout = expert_image(experts[0], config)
@@ -86,6 +91,7 @@ class LanguageServer:
         self._features = device.allocate(HBM, ROUTER_ROWS * 2 * router.tensors["w1"].shape[0])
         self._scores = device.allocate(HBM, ROUTER_ROWS * 4 * OUTPUTS)
         self._best = device.allocate(HBM, ROUTER_ROWS * config.beat_bytes)
+        self._decode = decode_schedule(self.engine)
         self._kernel_cycles = 0
         self.launches = 0
         self._copying: int | None = None           # the expert on its way to HBM
@@ -167,21 +173,52 @@ class LanguageServer:
         prompt = np.frombuffer(text, dtype=np.uint8)
         engine.restart()
         with _Phase(self, reply, "prefill"):
-            engine.prefill(found.buffer, prompt)
+            self._prefill(found.buffer, prompt)
             token = self._pick(temperature, rng, found.buffer)
-        self._compare(reply, expert, prompt, state, token, temperature)
-        reply.text += bytes([token])
-        if stream:
-            stream(reply, token)
+        self._said(reply, expert, prompt, state, token, temperature, stream)
+        if self.hardware and temperature == 0 and tokens > 1:
+            self._decode_by_device(reply, expert, found.buffer, state, token, tokens - 1, stream)
+            return
         for _ in range(tokens - 1):
             before = np.array([token])
             with _Phase(self, reply, "decode"):
                 engine.step(found.buffer)
                 token = self._pick(temperature, rng, found.buffer)
-            self._compare(reply, expert, before, state, token, temperature)
-            reply.text += bytes([token])
-            if stream:
-                stream(reply, token)
+            self._said(reply, expert, before, state, token, temperature, stream)
+
+    def _prefill(self, weights: Buffer, prompt: np.ndarray) -> None:
+        if not self.hardware:
+            self.engine.prefill(weights, prompt)
+            return
+        self.device.write(self.engine.tokens, prompt.astype(np.int32))
+        run = self.device.run_schedule(prefill_schedule(self.engine, len(prompt)), weights=weights.address)
+        self._kernel_cycles += run.cycles
+        self.engine.position = len(prompt)
+
+    def _decode_by_device(self, reply: Reply, expert: Expert, weights: Buffer, state: KeyValues, token: int, count: int, stream) -> None:
+        """``count`` greedy steps in one schedule; the tokens are read when it has ended."""
+        position = self.engine.position
+        with _Phase(self, reply, "decode"):
+            run = self.device.run_schedule(self._decode, weights=weights.address, position=position, tiles=position // TILE + 1,
+                                           column=position % TILE, count=count)
+            self._kernel_cycles += run.cycles
+            tokens = self.device.read(self.engine.tokens, np.int32, (count,))
+        self.engine.position += count
+        for step, following in enumerate(tokens):
+            last = step == count - 1
+            self._said(reply, expert, np.array([token]), state, int(following), 0.0, stream, logits=last)
+            token = int(following)
+
+    def _said(self, reply: Reply, expert: Expert, tokens: np.ndarray, state: KeyValues, token: int, temperature: float, stream, *,
+              logits: bool = True) -> None:
+        """Notes a token, after comparing it (and the logits on the device) with the model's answer to ``tokens``."""
+        if self.verify:
+            expected = expert.logits(tokens, state, self.device.config.lanes)[-1]
+            same = not logits or np.array_equal(self.engine.read_logits().view(np.uint32), expected.view(np.uint32))
+            reply.bit_exact &= same and (temperature > 0 or token == int(expected.argmax()))
+        reply.text += bytes([token & 0xFF])
+        if stream:
+            stream(reply, token)
 
     def _pick(self, temperature: float, rng: np.random.Generator, weights: Buffer) -> int:
         """The next token: the device's argmax, or drawn by the host from the logits (its embedding then follows)."""
@@ -192,12 +229,6 @@ class LanguageServer:
         self.device.write(self.engine.tokens, np.array([token], dtype=np.int32))
         self.engine.embed(weights, self.engine.tokens.address, 1)
         return token
-
-    def _compare(self, reply: Reply, expert: Expert, tokens: np.ndarray, state: KeyValues, token: int, temperature: float) -> None:
-        if self.verify:
-            expected = expert.logits(tokens, state, self.device.config.lanes)[-1]
-            same = np.array_equal(self.engine.read_logits().view(np.uint32), expected.view(np.uint32))
-            reply.bit_exact &= same and (temperature > 0 or token == int(expected.argmax()))
 
     # Experts --------------------------------------------------------------------------------------------------------------
     def _launch(self, kernel, **arguments: int) -> None:

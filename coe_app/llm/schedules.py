@@ -1,0 +1,85 @@
+"""Prefill and decode as schedules that the device walks by itself: hardware-orchestrated launch."""
+
+from __future__ import annotations
+
+from sw_driver.schedule import Schedule
+
+from . import kernels
+from .engine import Engine
+from .shape import CONTEXT, LAYERS, VOCABULARY
+
+__all__ = ["decode_schedule", "prefill_schedule"]
+
+
+def decode_schedule(engine: Engine) -> Schedule:
+    """Greedy decode. Values to begin with: ``weights`` (HBM address of the expert), ``position`` of the next token, ``tiles`` =
+    position // TILE + 1, ``column`` = position % TILE, ``count`` of steps. Each step's token is written to ``engine.tokens``, word by
+    word, and rings the doorbell."""
+    schedule = Schedule("decode")
+    weights = schedule.value("weights")
+    position = schedule.value("position", most=CONTEXT - 1)
+    tiles = schedule.value("tiles", most=CONTEXT // kernels.TILE)
+    column = schedule.value("column", most=kernels.TILE)
+    count = schedule.value("count", most=CONTEXT)
+    token = schedule.value("token", most=VOCABULARY - 1)
+    with schedule.loop(count) as loop:
+        for layer in range(LAYERS):
+            schedule.launch(engine.enter, **engine.enter_arguments(weights, layer, 0, 1))
+            schedule.launch(engine.attend, **engine.attend_arguments(weights, layer, 0, 1, position, tiles))
+        schedule.launch(engine.head, **engine.head_arguments(weights, 0))
+        schedule.set(position, position + 1)
+        schedule.set(column, column + 1)
+        with schedule.loop(1):                               # if column == TILE
+            schedule.leave_if(column, "<", kernels.TILE)
+            schedule.set(column, 0)
+            schedule.set(tiles, tiles + 1)
+        schedule.read(token, engine.best)
+        schedule.write(engine.tokens, token, loop.index * 4)
+        schedule.signal(token, interrupt=False)
+    return schedule
+
+
+def prefill_schedule(engine: Engine, count: int) -> Schedule:
+    """``count`` tokens from position 0, whose words are in ``engine.tokens``. Value to begin with: ``weights``."""
+    schedule = Schedule(f"prefill of {count}")
+    weights = schedule.value("weights")
+    row = schedule.value("row", most=CONTEXT)
+    tiles = schedule.value("tiles", most=CONTEXT // kernels.TILE + 1)
+    schedule.launch(engine.embedding, **engine.embedding_arguments(weights, count))
+    for layer in range(LAYERS):
+        whole, rest = divmod(count, kernels.ENTER_ROWS)
+        if whole:
+            schedule.set(row, 0)
+            with schedule.loop(whole):
+                schedule.launch(engine.enter, **engine.enter_arguments(weights, layer, row, kernels.ENTER_ROWS))
+                schedule.set(row, row + kernels.ENTER_ROWS)
+        if rest:
+            schedule.launch(engine.enter, **engine.enter_arguments(weights, layer, whole * kernels.ENTER_ROWS, rest))
+        _attend(schedule, engine, (weights, row, tiles), layer, count)
+    schedule.launch(engine.head, **engine.head_arguments(weights, count - 1))
+    return schedule
+
+
+def _attend(schedule: Schedule, engine: Engine, values: tuple, layer: int, count: int) -> None:
+    """All passes of the attend kernel: those that fill tiles, then the rest, then an odd row."""
+    weights, row, tiles = values
+    rows = kernels.ATTEND_ROWS
+    passes, odd = divmod(count, rows)
+    full, rest = divmod(passes, kernels.TILE // rows)
+    schedule.set(row, 0)
+    schedule.set(tiles, 1)
+
+    def passes_of(number: int) -> None:
+        with schedule.loop(number):
+            schedule.launch(engine.attend, **engine.attend_arguments(weights, layer, row, rows, row, tiles))
+            schedule.set(row, row + rows)
+
+    if full:
+        with schedule.loop(full):
+            passes_of(kernels.TILE // rows)
+            schedule.set(tiles, tiles + 1)
+    if rest:
+        passes_of(rest)
+    if odd:
+        schedule.launch(engine.attend, **engine.attend_arguments(weights, layer, count - 1, 1, count - 1,
+                                                                 (count - 1) // kernels.TILE + 1))
