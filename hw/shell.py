@@ -1,4 +1,4 @@
-"""The shell around a unit's core: its program, its links to the switch, its launch and its counters."""
+"""The shell around a unit's core: its program, its links to the switch, its launch and its events."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from amaranth.hdl import Cat, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from .common.event_counters import EventCounters, counter_select
 from .common.packet import scalar_packet, vector_packet
 from .common.program import UNIT_BITS, ConfigRegister, ConfigWrite, shadow_words
 from .common.unit import DataflowUnit
@@ -38,7 +37,7 @@ class UnitShell(wiring.Component):
     Members
     -------
     ``unit_id`` In, number on the config network; ``write`` In(ConfigWrite); ``execute`` In, pulse per group;
-    ``busy`` Out, bit g: the core works for group g; ``select`` In and ``value`` Out: see :class:`EventCounters`.
+    ``busy`` Out, bit g: the core works for group g; ``events`` Out, one bit per name of ``event_names``.
     ``vector_in[l]``, ``scalar_in`` In(Link) from the switch; ``vector_out[l]``, ``scalar_out`` Out(Link) to it;
     ``control_in`` In, ``control_out`` Out, token wires. Members of the core that are none of these (an AGCU's memory
     port) appear under their own names.
@@ -67,8 +66,7 @@ class UnitShell(wiring.Component):
             "write": In(ConfigWrite()),
             "execute": In(groups),
             "busy": Out(groups),
-            "select": In(counter_select()),
-            "value": Out(32),
+            "events": Out(len(self.event_names)),
             "vector_in": In(vector).array(links),
             "vector_out": Out(vector).array(links),
             "scalar_in": In(scalar),
@@ -83,12 +81,10 @@ class UnitShell(wiring.Component):
         m.submodules.core = core = self.core
         m.submodules.config = config = ConfigRegister(
             self.program_layout, shadow_words(self.program_layout) if self.shadow else 0)
-        m.submodules.counters = counters = EventCounters(self.event_names)
         program = config.program
         connect(m, config.write, flipped(self.write))
         m.d.comb += [
-            config.unit_id.eq(self.unit_id), counters.unit_id.eq(self.unit_id), counters.select.eq(self.select),
-            self.value.eq(counters.value),
+            config.unit_id.eq(self.unit_id),
             core.program.eq(program.core),
             core.execute.eq(program.launch.enable & self.execute.bit_select(program.launch.group, 1)),
             self.busy.eq(core.busy << program.launch.group),
@@ -105,7 +101,7 @@ class UnitShell(wiring.Component):
                                  [core.vector_out[i] for i in ports["used_out"]], program, core.execute)
         self._receive(m, "scalar", self._scalar, self.scalar_in, list(core.scalar_in))
         events += self._send(m, "scalar_link", self._scalar, self.scalar_out, list(core.scalar_out), program, core.execute)
-        m.d.comb += counters.events.eq(Cat(events))
+        m.d.comb += self.events.eq(Cat(events))
         return m
 
     def _pass_through(self, m: Module, name: str) -> None:

@@ -1,4 +1,4 @@
-"""The shell around a switch: its program and its counters."""
+"""The shell around a switch: its program and its events."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from .common.event_counters import EventCounters, counter_select
 from .common.program import UNIT_BITS, ConfigRegister, ConfigWrite, shadow_words
 from .config import RDNConfig
 from .rdn.node import SwitchNode, switch_events, switch_program
@@ -19,7 +18,7 @@ PORT_NAMES = ("north", "east", "south", "west", "local0", "local1")
 class SwitchShell(wiring.Component):
     """A :class:`SwitchNode` on the config network. ``shadow``: its program has a shadow.
 
-    Members: ``unit_id``, ``write``, ``select``, ``value`` as of :class:`hw.shell.UnitShell`; all others are the node's own.
+    Members: ``unit_id``, ``write``, ``events`` as of :class:`hw.shell.UnitShell`; all others are the node's own.
     """
 
     def __init__(self, rdn: RDNConfig, *, shadow: bool = False):
@@ -32,7 +31,7 @@ class SwitchShell(wiring.Component):
                             for event, ports in events.members.items() for port in range(ports)]
         self._links = {name: member for name, member in node.signature.members.items() if name not in ("program", "events")}
         super().__init__({
-            "unit_id": In(UNIT_BITS), "write": In(ConfigWrite()), "select": In(counter_select()), "value": Out(32), **self._links,
+            "unit_id": In(UNIT_BITS), "write": In(ConfigWrite()), "events": Out(len(self.event_names)), **self._links,
         })
 
     def elaborate(self, platform):
@@ -40,11 +39,9 @@ class SwitchShell(wiring.Component):
         m.submodules.node = node = self.node
         m.submodules.config = config = ConfigRegister(
             self.program_layout, shadow_words(self.program_layout) if self.shadow else 0)
-        m.submodules.counters = counters = EventCounters(self.event_names)
         connect(m, config.write, flipped(self.write))
         m.d.comb += [
-            config.unit_id.eq(self.unit_id), counters.unit_id.eq(self.unit_id), counters.select.eq(self.select),
-            self.value.eq(counters.value), node.program.eq(config.program), counters.events.eq(node.events),
+            config.unit_id.eq(self.unit_id), node.program.eq(config.program), self.events.eq(node.events),
         ]
         for name, member in self._links.items():
             ports = [(getattr(self, name), getattr(node, name))]

@@ -9,9 +9,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from .agcu.agcu import AGCU
-from .common.event_counters import counter_select
+from .common.event_counters import EventCounters, counter_select
 from .common.packet import MemoryPort, fault_layout
-from .common.program import ConfigWrite, tile_fault_layout
+from .common.program import ALL_UNITS, ConfigWrite, tile_fault_layout
 from .config import RDUConfig
 from .hierarchy import instantiate
 from .pcu.pcu import PCU
@@ -102,6 +102,7 @@ class Tile(wiring.Component):
         self._mesh(m, switches)
         self._edges(m, switches, agcus)
         self._launch(m, [*units.values(), *agcus], [*switches.values()])
+        self._count(m, [*units.values(), *agcus, *switches.values()], platform)
         self._faults(m, units, agcus)
         return m
 
@@ -144,15 +145,24 @@ class Tile(wiring.Component):
         write, execute = ConfigWrite().create(), Signal(self.config.groups)
         m.d.sync += [write.valid.eq(self.write.valid), write.unit.eq(self.write.unit), write.word.eq(self.write.word),
                      write.data.eq(self.write.data), execute.eq(self.execute)]
-        for unit in [*units, *switches]:
-            m.d.comb += [unit.write.valid.eq(write.valid), unit.write.unit.eq(write.unit), unit.write.word.eq(write.word),
-                         unit.write.data.eq(write.data), unit.select.eq(self.select)]
+        for unit in [*units, *switches]:       # a word moves only the wires of the unit that it is for
+            with m.If(write.valid & ((write.unit == unit.unit_id) | (write.unit == ALL_UNITS))):
+                m.d.comb += [unit.write.valid.eq(1), unit.write.unit.eq(write.unit), unit.write.word.eq(write.word),
+                             unit.write.data.eq(write.data)]
         for unit in units:
             m.d.comb += unit.execute.eq(execute)
-        m.d.sync += [
-            self.busy.eq(_any(unit.busy for unit in units)),
-            self.value.eq(_any(unit.value for unit in [*units, *switches])),
-        ]
+        m.d.sync += self.busy.eq(_any(unit.busy for unit in units))
+
+    def _count(self, m: Module, shells: list, platform) -> None:
+        """The event counters of every shell, beside it: a unit that waits for something then changes nothing in itself."""
+        values = []
+        for shell in shells:
+            counters = EventCounters(shell.event_names)
+            counters.verilog_name, counters.instance_name = f"{shell.verilog_name}_counters", f"{shell.instance_name}_counters"
+            m.submodules[counters.instance_name] = instantiate(platform, counters, reset=self.reset)
+            m.d.comb += [counters.unit_id.eq(shell.unit_id), counters.select.eq(self.select), counters.events.eq(shell.events)]
+            values.append(counters.value)
+        m.d.sync += self.value.eq(_any(values))
 
     def _faults(self, m: Module, units: dict, agcus: list) -> None:
         sources = [(agcu, self.config.agcu_id(index)) for index, agcu in enumerate(agcus)]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hw.common.event_counters import EventCounters
 from hw.config import RDUConfig
 from hw.shell import UnitShell
 from hw.socket import Socket
@@ -24,7 +25,7 @@ __all__ = ["VerilatedBackend", "open_backend", "parse_window"]
 
 
 def _partition(config: RDUConfig, name: str) -> Partition:
-    return partition(SimulationTop(config), name, units=(UnitShell, SwitchShell), containers=(Socket, Tile))
+    return partition(SimulationTop(config), name, units=(UnitShell, SwitchShell, EventCounters), containers=(Socket, Tile))
 
 
 class VerilatedBackend(VerilatedHost):

@@ -4,12 +4,16 @@ Verilator writes the C++ of every instance anew: a tile of 36 units becomes 140 
 compiled once (and cached by itself), of which the clock loop holds as many objects as the design has instances; what is
 between the units (the wiring, the top-level network, controllers and host port) is one more class. All of them take the clock
 edge together with the inputs they had before it, then outputs travel to inputs. That is exact when no unit has a
-combinational path from an input to an output, which is checked (:meth:`~sim.device.VerilatedBackend.check_units`).
+combinational path from an input to an output.
+
+A unit whose state an edge did not change, and whose inputs stay as they were, will not change at the next edge either: it
+sleeps, and costs nothing until an input changes. :meth:`~sim.device.VerilatedBackend.check_units` verifies both in every cycle.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -119,7 +123,7 @@ def build_partition(design: Partition, ports: Ports, *, sources: Sequence[Path],
     rest = _objects(design.top, design.rest, [path for path in paths if path.suffix in (".v", ".sv")], optimize, trace, recipe)
     homes = {module: _objects(module, text, [], optimize, trace, recipe) for module, text in design.modules.items()}
     cpp = [CPP / "host.cpp", *(path for path in paths if path.suffix == ".cpp")]
-    text = _glue(design, ports)
+    text = _glue(design, ports, homes)
     inputs = {"objects": [str(home) for home in (rest, *homes.values())], "glue": text, "files": digests([*cpp, CPP / "partition.h"]),
               "optimize": optimize, "trace": trace, "recipe": recipe}
 
@@ -148,59 +152,65 @@ def _field(port: str) -> str:
     return port.replace("__", "___05F")
 
 
-def _glue(design: Partition, ports: Ports) -> str:
+def _glue(design: Partition, ports: Ports, homes: dict[str, Path]) -> str:
     """The C++ that holds one object per unit and carries values between them and the rest."""
     rows = "\n".join(f'        ports.push_back({{"{port.name}", &rest.{_field(port.verilog)}, {port.width}}});' for port in ports.ports)
-    members = "\n".join(f'    V{unit.module} {unit.name}{{context.get(), "{unit.name}"}};' for unit in design.units)
-
-    def moves(of_unit: bool) -> str:
-        lines = []
-        for unit in design.units:
-            for pin in unit.pins:
-                there, here = f"{unit.name}.{_field(pin.unit)}", f"rest.{_field(pin.rest)}"
-                if pin.input != of_unit:
-                    lines.append(f"        {here} = {there};" if of_unit else f"        {there} = {here};")
-        return "\n".join(lines)
-
-    each = [unit.name for unit in sorted(design.units, key=lambda unit: unit.module)]     # equal code runs in a row
-    outputs = [(unit.name, pin, f"rest.{_field(pin.rest)}") for unit in design.units for pin in unit.pins if not pin.input]
-    changed = "\n".join(f'        if (std::memcmp(&{there}, &{name}.{_field(pin.unit)}, sizeof {there}))\n'
-                        f'            throw ModelError("{name}: output {pin.unit} depends on an input combinationally");'
-                        for name, pin, there in outputs)
-    includes = "\n".join(f'#include "V{module}.h"\n#include "V{module}___024root.h"' for module in design.modules)
+    each = sorted(design.units, key=lambda unit: unit.module)     # equal code runs in a row
+    members, rise, to_rest, to_unit, checks = [], [], [], [], []
+    for unit in each:
+        name = unit.name
+        members.append(f'    Unit<V{unit.module}> {name}{{context.get(), "{name}", {unit.module}_state}};')
+        rise.append(f"        {name}.rise(tracing);")
+        outputs = [(f"rest.{_field(pin.rest)}", f"{name}.model.{_field(pin.unit)}", pin.unit) for pin in unit.pins if not pin.input]
+        inputs = [f"{name}.input({name}.model.{_field(pin.unit)}, rest.{_field(pin.rest)});" for pin in unit.pins if pin.input]
+        to_rest.append(f"        if ({name}.ran) {{ " + " ".join(f"{there} = {here};" for there, here, _ in outputs) + " }")
+        to_unit.append("        " + " ".join(inputs))
+        checks.append(f"        {name}.check();")
+        checks += [f'        {name}.checkOutput({there}, {here}, "{port}");' for there, here, port in outputs]
+    newline = "\n"
+    states = newline.join(_state(module, homes[module]) for module in design.modules)
+    includes = newline.join(f'#include "V{module}.h"\n#include "V{module}___024root.h"' for module in design.modules)
     index = ports.index
     return f'''{includes}
 #include "V{design.top}.h"
-#include <cstring>
+#include <cstddef>
 #include "{CPP / "partition.h"}"
+{states}
 class Design final : public PartitionModel {{
 public:
     V{design.top} rest{{context.get(), "top"}};
-{members}
+{newline.join(members)}
     Design() {{
 {rows}
         clock = {index.get("clk", -1)}, reset = {index.get("rst", -1)};
     }}
     void rise() override {{
-{chr(10).join(f"        {name}.clk = 1;" for name in each)}
         rest.eval();
-{chr(10).join(f"        {name}.eval();" for name in each)}
+{newline.join(rise)}
     }}
     void fall() override {{
-{moves(True)}
+{newline.join(to_rest)}
         rest.eval();
-{moves(False)}
-{chr(10).join(f"        {name}.clk = 0, {name}.rootp->__Vtrigprevexpr___TOP__clk__0 = 0;" for name in each)}
+{newline.join(to_unit)}
     }}
     void check() override {{
-{chr(10).join(f"        {name}.eval();" for name in each)}
-{changed}
+{newline.join(checks)}
     }}
 #if OPENRDU_TRACE
     void traceUnits(TraceFile* file) override {{
-{chr(10).join(f"        {name}.trace(file, 99);" for name in ("rest", *each))}
+        rest.trace(file, 99);
+{newline.join(f"        {unit.name}.model.trace(file, 99);" for unit in each)}
     }}
 #endif
 }};
 Model* makeModel() {{ return new Design; }}
 '''
+
+
+def _state(module: str, home: Path) -> str:
+    """A constant that tells where a class keeps its memories; everything else in it counts as its state."""
+    header = (home / "obj" / f"V{module}___024root.h").read_text()
+    names = re.findall(r"VlUnpacked<.*> (\w+);", header)
+    root = f"V{module}___024root"
+    memories = ", ".join(f"{{offsetof({root}, {name}), sizeof({root}::{name})}}" for name in names)
+    return f"static const State {module}_state{{sizeof({root}), {{{memories}}}}};"

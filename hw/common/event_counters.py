@@ -28,6 +28,7 @@ class EventCounters(wiring.Component):
 
     def __init__(self, names: list[str]):
         self.names = names
+        self.identity = tuple(names)
         super().__init__({
             "unit_id": In(UNIT_BITS), "events": In(len(names)), "select": In(counter_select()), "value": Out(32),
         })

@@ -1,6 +1,9 @@
 // Included by the glue of a partitioned design: what does not depend on its units.
+#include <algorithm>
+#include <cstring>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "model.h"
 #include "verilated.h"
@@ -11,6 +14,101 @@ using TraceFile = VerilatedVcdC;
 #include "verilated_fst_c.h"
 using TraceFile = VerilatedFstC;
 #endif
+
+// Where the bytes of a Verilated class lie that tell whether an edge has changed it: all but its large memories. To leave
+// those out is exact: with everything else and the inputs unchanged, the next edge writes to the same place the same data.
+struct State {
+    struct Range {
+        size_t offset, size;
+    };
+    std::vector<Range> ranges;
+
+    State(size_t size, std::vector<Range> memories) {
+        std::sort(memories.begin(), memories.end(), [](const Range& a, const Range& b) { return a.offset < b.offset; });
+        size_t begin = 0;
+        for (const Range& memory : memories) {
+            if (memory.size <= LARGE_MEMORY) continue;
+            ranges.push_back({begin, memory.offset - begin});
+            begin = memory.offset + memory.size;
+        }
+        ranges.push_back({begin, size - begin});
+    }
+    void save(const void* object, std::vector<char>& copy) const {
+        copy.clear();
+        for (const Range& range : ranges) {
+            const char* from = static_cast<const char*>(object) + range.offset;
+            copy.insert(copy.end(), from, from + range.size);
+        }
+    }
+    bool equals(const void* object, const std::vector<char>& copy) const {
+        size_t at = 0;
+        for (const Range& range : ranges) {
+            if (std::memcmp(static_cast<const char*>(object) + range.offset, copy.data() + at, range.size)) return false;
+            at += range.size;
+        }
+        return true;
+    }
+
+private:
+    static constexpr size_t LARGE_MEMORY = 4096;
+};
+
+// One unit: asleep from an edge that changed nothing in it until one of its inputs changes.
+template <class Verilated> class Unit {
+public:
+    Verilated model;
+    bool ran = true;  // it took the last edge
+
+    Unit(VerilatedContext* context, const char* name, const State& state) : model(context, name), name(name), state(state) {}
+
+    void rise(bool tracing) {
+        ran = !asleep || tracing;
+        if (!ran) return;
+        edge();
+        quiet++;
+        if (saved) {
+            asleep = state.equals(model.rootp, before);
+            saved = false;
+        } else if (!asleep && quiet >= FIRST_TRY && ((quiet & (quiet - 1)) == 0 || quiet % RETRY == 0)) {
+            state.save(model.rootp, before);
+            saved = true;
+        }
+    }
+    template <class Port> void input(Port& to, const Port& from) {
+        if (!std::memcmp(&to, &from, sizeof to)) return;
+        to = from;
+        quiet = 0, saved = asleep = false;
+    }
+    // Evaluates a sleeper all the same; and every unit once more with its new inputs.
+    void check() {
+        if (asleep) {
+            state.save(model.rootp, before);
+            edge();
+            if (!state.equals(model.rootp, before)) throw ModelError(std::string(name) + ": a sleeping unit has changed");
+        }
+        model.clk = 0;
+        model.eval();
+    }
+    template <class Port> void checkOutput(const Port& carried, const Port& now, const char* port) const {
+        if (std::memcmp(&carried, &now, sizeof now))
+            throw ModelError(std::string(name) + ": output " + port + " depends on an input combinationally");
+    }
+
+private:
+    static constexpr unsigned FIRST_TRY = 4, RETRY = 64;  // quiet cycles
+
+    const char* name;
+    const State& state;
+    std::vector<char> before;
+    unsigned quiet = 0;  // edges since an input changed
+    bool saved = false, asleep = false;
+
+    void edge() {
+        model.clk = 0, model.rootp->__Vtrigprevexpr___TOP__clk__0 = 0;
+        model.clk = 1;
+        model.eval();
+    }
+};
 
 class PartitionModel : public Model {
 public:
