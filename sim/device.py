@@ -45,10 +45,6 @@ class VerilatedBackend(VerilatedHost):
         super().__init__(top, name, timeout=timeout, verilog=design.rest, library=lambda ports: build_partition(
             design, ports, sources=dram.SOURCES, optimize=optimize, trace=trace))
 
-    def check_units(self, on: bool) -> None:
-        """From now on verify in every cycle that no unit has a combinational path from an input to an output (slow)."""
-        self.lib.host_check_units(self.handle, on)
-
     def mem_read(self, tier: int, address: int, length: int) -> np.ndarray:
         """``length`` bytes of device memory, uint8."""
         return self.window_read(tier << TIER_SHIFT | address, length)

@@ -160,7 +160,7 @@ def _glue(design: Partition, ports: Ports, homes: dict[str, Path]) -> str:
     for unit in each:
         name = unit.name
         members.append(f'    Unit<V{unit.module}> {name}{{context.get(), "{name}", {unit.module}_state}};')
-        rise.append(f"        {name}.rise(tracing);")
+        rise.append(f"        {name}.rise(*this);")
         outputs = [(f"rest.{_field(pin.rest)}", f"{name}.model.{_field(pin.unit)}", pin.unit) for pin in unit.pins if not pin.input]
         inputs = [f"{name}.input({name}.model.{_field(pin.unit)}, rest.{_field(pin.rest)});" for pin in unit.pins if pin.input]
         to_rest.append(f"        if ({name}.ran) {{ " + " ".join(f"{there} = {here};" for there, here, _ in outputs) + " }")

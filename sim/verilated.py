@@ -74,6 +74,16 @@ class VerilatedHost:
         """Speed of all runs so far."""
         return self.cycles_run / self.seconds if self.seconds else 0.0
 
+    @property
+    def unit_evaluations(self) -> int:
+        """Clock edges that the units of a partitioned design took awake, of cycles x units in all."""
+        return self.lib.host_unit_evaluations(self.handle)
+
+    def check_units(self, on: bool) -> None:
+        """From now on verify in every cycle that no unit of a partitioned design has a combinational path from an input to an output,
+        and that none that sleeps would have changed (slow)."""
+        self.lib.host_check_units(self.handle, on)
+
     def reset(self) -> None:
         self._check(self.lib.host_reset(self.handle, RESET_CYCLES))
 
@@ -166,6 +176,7 @@ def _declare(lib: ctypes.CDLL) -> ctypes.CDLL:
     for name, result, arguments in (
         ("host_new", handle, []), ("host_delete", None, [handle]), ("host_message", text, [handle]),
         ("host_check_units", None, [handle, integer]), ("host_cycle", u64, [handle]),
+        ("host_unit_evaluations", u64, [handle]),
         ("host_timeout", None, [handle, u64]), ("host_port", handle, [handle, integer]),
         ("host_reset", integer, [handle, integer]), ("host_settle", integer, [handle]),
         ("host_register_write", integer, [handle, u32, u32]),

@@ -246,6 +246,7 @@ EXPORT Host* host_new() { return new Host; }
 EXPORT void host_delete(Host* host) { delete host; }
 EXPORT const char* host_message(Host* host) { return host->message.c_str(); }
 EXPORT uint64_t host_cycle(Host* host) { return host->model->cycle; }
+EXPORT uint64_t host_unit_evaluations(Host* host) { return host->model->unitEvaluations(); }
 EXPORT void host_timeout(Host* host, uint64_t cycles) { host->timeout = cycles; }
 EXPORT void host_check_units(Host* host, int on) { host->model->checkUnits = on; }
 EXPORT void* host_port(Host* host, int port) { return host->model->ports[port].data; }

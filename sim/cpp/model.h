@@ -25,6 +25,7 @@ public:
     virtual void traceClose() = 0;
     virtual void traceDump(uint64_t time) = 0;
     virtual bool finished() const = 0;  // the design called $finish
+    virtual uint64_t unitEvaluations() const { return 0; }  // partitioned designs: edges that units took awake
 
     // The combinational outputs for the inputs as they are now, clock low.
     void settle() {

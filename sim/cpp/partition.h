@@ -23,7 +23,9 @@ struct State {
     };
     std::vector<Range> ranges;
 
-    State(size_t size, std::vector<Range> memories) {
+    size_t size;
+
+    State(size_t size, std::vector<Range> memories) : size(size) {
         std::sort(memories.begin(), memories.end(), [](const Range& a, const Range& b) { return a.offset < b.offset; });
         size_t begin = 0;
         for (const Range& memory : memories) {
@@ -53,66 +55,10 @@ private:
     static constexpr size_t LARGE_MEMORY = 4096;
 };
 
-// One unit: asleep from an edge that changed nothing in it until one of its inputs changes.
-template <class Verilated> class Unit {
-public:
-    Verilated model;
-    bool ran = true;  // it took the last edge
-
-    Unit(VerilatedContext* context, const char* name, const State& state) : model(context, name), name(name), state(state) {}
-
-    void rise(bool tracing) {
-        ran = !asleep || tracing;
-        if (!ran) return;
-        edge();
-        quiet++;
-        if (saved) {
-            asleep = state.equals(model.rootp, before);
-            saved = false;
-        } else if (!asleep && quiet >= FIRST_TRY && ((quiet & (quiet - 1)) == 0 || quiet % RETRY == 0)) {
-            state.save(model.rootp, before);
-            saved = true;
-        }
-    }
-    template <class Port> void input(Port& to, const Port& from) {
-        if (!std::memcmp(&to, &from, sizeof to)) return;
-        to = from;
-        quiet = 0, saved = asleep = false;
-    }
-    // Evaluates a sleeper all the same; and every unit once more with its new inputs.
-    void check() {
-        if (asleep) {
-            state.save(model.rootp, before);
-            edge();
-            if (!state.equals(model.rootp, before)) throw ModelError(std::string(name) + ": a sleeping unit has changed");
-        }
-        model.clk = 0;
-        model.eval();
-    }
-    template <class Port> void checkOutput(const Port& carried, const Port& now, const char* port) const {
-        if (std::memcmp(&carried, &now, sizeof now))
-            throw ModelError(std::string(name) + ": output " + port + " depends on an input combinationally");
-    }
-
-private:
-    static constexpr unsigned FIRST_TRY = 4, RETRY = 64;  // quiet cycles
-
-    const char* name;
-    const State& state;
-    std::vector<char> before;
-    unsigned quiet = 0;  // edges since an input changed
-    bool saved = false, asleep = false;
-
-    void edge() {
-        model.clk = 0, model.rootp->__Vtrigprevexpr___TOP__clk__0 = 0;
-        model.clk = 1;
-        model.eval();
-    }
-};
-
 class PartitionModel : public Model {
 public:
     std::unique_ptr<VerilatedContext> context{new VerilatedContext};
+    uint64_t evaluations = 0;  // clock edges that units took awake
 
     PartitionModel() {
 #if OPENRDU_TRACE
@@ -129,6 +75,7 @@ public:
         }
     }
     bool finished() const override { return context->gotFinish(); }
+    uint64_t unitEvaluations() const override { return evaluations; }
 
     virtual void rise() = 0;   // all classes take the clock edge with the inputs they have
     virtual void fall() = 0;   // outputs travel to inputs
@@ -158,6 +105,68 @@ private:
     void traceClose() override {}
     void traceDump(uint64_t) override {}
 #endif
+};
+
+// One unit: asleep from an edge that changed nothing in it until one of its inputs changes.
+template <class Verilated> class Unit {
+public:
+    Verilated model;
+    bool ran = true;  // it took the last edge
+
+    Unit(VerilatedContext* context, const char* name, const State& state) : model(context, name), name(name), state(state) {}
+
+    void rise(PartitionModel& design) {
+        ran = !asleep || design.tracing;
+        if (!ran) return;
+        edge();
+        design.evaluations++;
+        quiet++;
+        if (saved) {
+            asleep = state.equals(model.rootp, before);
+            saved = false;
+        } else if (!asleep && quiet >= FIRST_TRY && ((quiet & (quiet - 1)) == 0 || quiet % RETRY == 0)) {
+            state.save(model.rootp, before);
+            saved = true;
+        }
+    }
+    template <class Port> void input(Port& to, const Port& from) {
+        if (!std::memcmp(&to, &from, sizeof to)) return;
+        to = from;
+        quiet = 0, saved = asleep = false;
+    }
+    // Evaluates a sleeper all the same, twice for the memories' sake; and every unit once more with its new inputs.
+    void check() {
+        if (asleep) {
+            edge();
+            const bool same = state.equals(model.rootp, before);
+            const char* object = reinterpret_cast<const char*>(model.rootp);
+            const std::vector<char> all(object, object + state.size);
+            edge();
+            if (!same || std::memcmp(object, all.data(), state.size))
+                throw ModelError(std::string(name) + ": a sleeping unit has changed");
+        }
+        model.clk = 0;
+        model.eval();
+    }
+    template <class Port> void checkOutput(const Port& carried, const Port& now, const char* port) const {
+        if (std::memcmp(&carried, &now, sizeof now))
+            throw ModelError(std::string(name) + ": output " + port + " depends on an input combinationally");
+    }
+
+private:
+    static constexpr unsigned FIRST_TRY = 4, RETRY = 64;  // quiet cycles
+
+    const char* name;
+    const State& state;
+    std::vector<char> before;
+    unsigned quiet = 0;  // edges since an input changed
+    bool saved = false, asleep = false;
+
+    void edge() {
+        model.clk = 0, model.rootp->__Vtrigprevexpr___TOP__clk__0 = 0;
+        model.clk = 1;
+        model.eval();
+    }
 };
 
 // Verilator's default ends the process; a simulation inside Python raises instead.
