@@ -37,7 +37,8 @@ class UnitShell(wiring.Component):
     Members
     -------
     ``unit_id`` In, number on the config network; ``write`` In(ConfigWrite); ``execute`` In, pulse per group;
-    ``busy`` Out, bit g: the core works for group g; ``events`` Out, one bit per name of ``event_names``.
+    ``busy`` Out, bit g: the core works for group g; ``events`` Out, one bit per name of
+    ``event_names``, a cycle late.
     ``vector_in[l]``, ``scalar_in`` In(Link) from the switch; ``vector_out[l]``, ``scalar_out`` Out(Link) to it;
     ``control_in`` In, ``control_out`` Out, token wires. Members of the core that are none of these (an AGCU's memory
     port) appear under their own names.
@@ -101,7 +102,7 @@ class UnitShell(wiring.Component):
                                  [core.vector_out[i] for i in ports["used_out"]], program, core.execute)
         self._receive(m, "scalar", self._scalar, self.scalar_in, list(core.scalar_in))
         events += self._send(m, "scalar_link", self._scalar, self.scalar_out, list(core.scalar_out), program, core.execute)
-        m.d.comb += self.events.eq(Cat(events))
+        m.d.sync += self.events.eq(Cat(events))
         return m
 
     def _pass_through(self, m: Module, name: str) -> None:
