@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+from keyword import iskeyword
 from pathlib import Path
 
 __all__ = ["descriptions", "names", "options", "run"]
@@ -35,9 +36,9 @@ def _module(name: str):
 
 
 def options(name: str) -> dict[str, object]:
-    """Options of a bench and their defaults."""
+    """Options of a bench and their defaults. A parameter named ``from_`` is the option ``from``."""
     parameters = inspect.signature(_module(name).run).parameters.values()
-    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    return {p.name.rstrip("_"): p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
 def _convert(name: str, option: str, text, default):
@@ -59,5 +60,6 @@ def run(name: str, config, console, **chosen) -> dict:
     for option in chosen:
         if option not in known:
             raise ValueError(f"bench {name} has no option {option!r}; it has: {', '.join(known)}")
-    values = {option: _convert(name, option, value, known[option]) for option, value in chosen.items()}
+    values = {f"{option}_" if iskeyword(option) else option: _convert(name, option, value, known[option])
+              for option, value in chosen.items()}
     return {"bench": name, "preset": config.name, "metrics": _module(name).run(config, console, **values)}

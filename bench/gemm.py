@@ -26,7 +26,7 @@ from .common import metric, steps
 
 __all__ = ["DESCRIPTION", "choose", "run"]
 
-DESCRIPTION = "MAC utilisation of one PCU; --shape MxKxN (default 192x256x256 and 1x2048x256)"
+DESCRIPTION = "MAC utilisation of one PCU; --shape MxKxN (default 192x256x256 and 1x2048x256); --from hbm: of a tile, compiled"
 SHAPES = "192x256x256,1x2048x256"
 
 
@@ -117,15 +117,23 @@ def measure(bench, config: PCUConfig, rows: int, k: int, features: int) -> tuple
     return ideal / (bench.get("last") - bench.get("first")), ideal / bench.get("busy_cycles")
 
 
-def run(config: RDUConfig, console, *, full: bool = False, shape: str = SHAPES) -> list[dict]:
-    """The metrics; ``full`` changes nothing (the default has the published shapes)."""
+def run(config: RDUConfig, console, *, full: bool = False, shape: str = "", from_: str = "streams") -> list[dict]:
+    """The metrics; ``full`` adds 256x256x256 to ``--from hbm`` (:mod:`bench.gemm_memory`), else the default has the published shapes."""
     from sim.unit_bench import UnitBench
+
+    from . import gemm_memory
+    if from_ not in ("streams", "hbm"):
+        raise ValueError(f"from={from_} must be streams or hbm")
+    if not shape:
+        shape = SHAPES if from_ == "streams" else gemm_memory.SHAPES + f",{gemm_memory.LARGE}" * full
     shapes = []
     for text in shape.split(","):
         sizes = text.lower().split("x")
         if len(sizes) != 3 or not all(size.isdecimal() and int(size) for size in sizes):
             raise ValueError(f"shape={text} must be ROWSxKxFEATURES, such as 192x256x256")
         shapes.append(tuple(map(int, sizes)))
+    if from_ == "hbm":
+        return gemm_memory.run(config, console, shapes)
     metrics = []
     with steps(console, "building the PCU", len(shapes)) as step, UnitBench(Counted(config.pcu)) as bench:
         for sizes in shapes:

@@ -48,6 +48,7 @@ class Emitter:
         self._views: dict[str, tuple[str, View]] = {}            # view tensor -> its source and pattern
         self._constants: dict[tuple, str] = {}
         self._groups: dict[str, int] = {}
+        self._made: set[str] = set()                             # tensors that nodes made, views too
 
     # Names
 
@@ -129,6 +130,7 @@ class Emitter:
             raise GraphError(f"node {self.origin!r} makes an empty tensor of shape {list(shape)}")
         name = self._fresh(self.origin or op.value.lower())
         self.tensors[name] = Tensor(name, tuple(map(int, shape)), dtype)
+        self._made.add(name)
         self.nodes.append(Node(op, tuple(inputs), (name,), attributes, f"{op.value.lower()}.{len(self.nodes)}", self.group, self.origin))
         return name
 
@@ -233,6 +235,10 @@ class Emitter:
         before, after = [max(low, 0) for low in before], [max(high, 0) for high in after]
         if not any(before) and not any(after):
             return x
+        order = self._memory_order([x], len(before))
+        if order:
+            turned = self.pad(self.transpose(x, order), [before[axis] for axis in order], [after[axis] for axis in order], fill)
+            return self.transpose(turned, np.argsort(order))
         inner = self.shape(x)
         shape = tuple(low + size + high for low, size, high in zip(before, inner, after, strict=True))
         strides = row_major(shape)
@@ -260,12 +266,40 @@ class Emitter:
             reached = np.broadcast_shapes(*(self.shape(name) for name in inputs), shape or ())
         except ValueError:
             raise GraphError(f"node {self.origin!r}: shapes {[list(self.shape(name)) for name in inputs]} do not broadcast") from None
+        order = self._memory_order(inputs, len(reached)) if shape is None else None
+        if order and not any(argument.kind == "index" for step in attributes.steps for argument in step.arguments):
+            turned = [self.transpose(self._full_rank(name, len(reached)), order) for name in inputs]
+            return self.transpose(self.map(function, *turned, dtype=dtype), np.argsort(order))
         kinds = {self.dtype(name) for name in inputs}
         if integer:
             dtype = DType.INT32
         elif dtype is None:
             dtype = DType.BF16 if DType.BF16 in kinds and DType.FP32 not in kinds else DType.FP32
         return self._node(Core.MAP, inputs, reached, dtype, attributes)
+
+    def _memory_order(self, inputs: Sequence[str], rank: int) -> tuple[int, ...] | None:
+        """The order of axes, outermost first, in which all tensors that are not constant lie in memory; None if that is the usual
+        one, if they differ, or if none of them was made by a node."""
+        found: list[list[int]] = []
+        made = self._made
+        for name in inputs:
+            if self.tensors[name].is_constant:
+                continue
+            source, view = self.source(name)
+            if view.strides is None or min(view.strides, default=0) < 0:
+                return None
+            shift = rank - len(view.axes)
+            moving = [axis for axis, axis_loops in enumerate(view.axes) if axis_loops and axis_loops[0][1]]
+            found.append([axis + shift for axis in sorted(moving, key=lambda axis, view=view: -view.strides[axis])])
+            if source not in made:
+                found.append(sorted(found[-1]))            # an input of the graph asks for its own order
+        order = max(found, key=len, default=[])
+        if order == sorted(order) or any([axis for axis in order if axis in other] != other for other in found):
+            return None
+        return (*(axis for axis in range(rank) if axis not in order), *order)
+
+    def _full_rank(self, x: str, rank: int) -> str:
+        return self.reshape(x, (*(1,) * (rank - len(self.shape(x))), *self.shape(x)))
 
     def matmul(self, a: str, b: str, bias: str | None = None) -> str:
         """a @ b (+ bias[N]); at least two axes each."""

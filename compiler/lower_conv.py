@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from math import prod
 
 import numpy as np
@@ -10,8 +12,11 @@ import numpy as np
 from .emit import Emitter
 from .ir import Reduction
 from .operators import Call, lowers
+from .scalar import Scalar
 
 __all__: list[str] = []
+
+FEW = 9          # windows of as many places are folded place by place, element by element
 
 
 @dataclass(frozen=True)
@@ -67,15 +72,26 @@ def _conv(e: Emitter, call: Call) -> str:
 
 
 def _product(e: Emitter, taken: str, weights: str, bias: str | None) -> str:
-    """windows[B, C, *positions, *kernel] and weights[F, C, *kernel] -> [B, F, *positions]; rows are batch and positions."""
+    """windows[B, C, *positions, *kernel] and weights[F, C, *kernel] -> [B, F, *positions].
+
+    Rows are batch and positions; the sum runs over channels and kernel in the order in which they lie in memory.
+    """
     features, channels, *kernel = e.shape(weights)
     rank, batch = len(kernel), e.shape(taken)[0]
     positions = e.shape(taken)[2:2 + rank]
     inner = channels * prod(kernel)
-    turned = e.transpose(taken, (0, *range(2, 2 + rank), 1, *range(2 + rank, 2 + 2 * rank)))
-    columns = e.reshape(turned, (batch * prod(positions), inner))
-    product = e.matmul(columns, e.swap(e.reshape(weights, (features, inner))), bias)
+    inside = _in_memory_order(e, taken, (1, *range(2 + rank, 2 + 2 * rank)))
+    columns = e.reshape(e.transpose(taken, (0, *range(2, 2 + rank), *inside)), (batch * prod(positions), inner))
+    # The weights' axes are features, channels, *kernel.
+    turned = e.transpose(weights, (0, *(1 if axis == 1 else axis - rank for axis in inside)))
+    product = e.matmul(columns, e.swap(e.reshape(turned, (features, inner))), bias)
     return e.transpose(e.reshape(product, (batch, *positions, features)), (0, 1 + rank, *range(1, 1 + rank)))
+
+
+def _in_memory_order(e: Emitter, x: str, axes: Sequence[int]) -> list[int]:
+    """These axes of a view, the one with the largest steps first: neighbours in memory are then neighbours in a row."""
+    strides = e.source(x)[1].strides
+    return sorted(axes, key=lambda axis: -strides[axis]) if strides else list(axes)
 
 
 def _depthwise(e: Emitter, call: Call, taken: str, bias: str | None) -> str:
@@ -87,10 +103,7 @@ def _depthwise(e: Emitter, call: Call, taken: str, bias: str | None) -> str:
     if bias:
         total = e.expand(e.reshape(bias, (1, *per_channel)), call.output().shape)
     for number, tap in enumerate(np.ndindex(*kernel)):
-        shifted = taken
-        for axis, place in enumerate(tap):
-            shifted = e.slice(shifted, 2 + rank + axis, place, 1)
-        shifted = e.reshape(shifted, call.output().shape)
+        shifted = _tap(e, taken, tap)
         weight = e.reshape(e.slice(weights, 1, number, 1), per_channel)
         if total is None:
             total = e.map(lambda x, w: x * w, shifted, weight, dtype=call.output_dtype())
@@ -108,8 +121,10 @@ def _pool(e: Emitter, call: Call) -> str:
     geometry, rank = _Geometry.of(call, kernel), len(kernel)
     with e.composite("pool"):
         taken = geometry.windows(e, call[0], 0.0 if average else -np.inf)
-        axes = range(2 + rank, 2 + 2 * rank)
-        result = e.reduce(Reduction.SUM if average else Reduction.MAX, taken, axes, keepdims=False)
+        if prod(kernel) <= FEW:
+            result = _folded(e, [_tap(e, taken, tap) for tap in np.ndindex(*kernel)], average)
+        else:
+            result = e.reduce(Reduction.SUM if average else Reduction.MAX, taken, range(2 + rank, 2 + 2 * rank), keepdims=False)
         if not average:
             return result
         counts = _counts(call, geometry)
@@ -117,6 +132,23 @@ def _pool(e: Emitter, call: Call) -> str:
             factor = float(np.float32(1 / counts.flat[0]))
             return e.map(lambda x: x * factor, result, dtype=call.output_dtype())
         return e.map(lambda x, y: x * y, result, e.floats(1 / counts), dtype=call.output_dtype())
+
+
+def _tap(e: Emitter, taken: str, tap: Sequence[int]) -> str:
+    """One place of every window: windows[B, C, *positions, *kernel] -> [B, C, *positions], a shifted view."""
+    rank = len(tap)
+    for axis, place in enumerate(tap):
+        taken = e.slice(taken, 2 + rank + axis, place, 1)
+    return e.reshape(taken, e.shape(taken)[:2 + rank])
+
+
+def _folded(e: Emitter, parts: list[str], add: bool) -> str:
+    """The sum or the maximum of tensors, three at a time."""
+    step = Scalar.__add__ if add else Scalar.maximum
+    total = parts[0]
+    for start in range(1, len(parts), 2):
+        total = e.map(lambda x, *others: reduce(step, others, x), total, *parts[start:start + 2], dtype=e.dtype(total))
+    return total
 
 
 def _counts(call: Call, geometry: _Geometry) -> np.ndarray:

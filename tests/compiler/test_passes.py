@@ -172,3 +172,16 @@ def test_dump(tmp_path):
     assert names[:2] == ["00-imported.svg", "00-imported.txt"] and names[-1] == "07-core.txt"
     assert "softmax#0" in (tmp_path / "deep" / "07-core.txt").read_text()
     assert (tmp_path / "deep" / "07-core.svg").read_text().count("<g>") == 5
+
+
+def test_elementwise_work_is_done_in_the_order_in_which_tensors_lie():
+    """Behind a convolution the channels are neighbours: no padding, pooling or activation turns that round."""
+    image = {"x": normal(2, 1, 6, 6)}
+    nodes = [helper.make_node("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1]), helper.make_node("Relu", ["c"], ["r"]),
+             helper.make_node("MaxPool", ["r"], ["p"], kernel_shape=[2, 2], strides=[2, 2]),
+             helper.make_node("Conv", ["p", "v"], ["d"], pads=[1, 1, 1, 1]), helper.make_node("Mul", ["d", "g"], ["y"])]
+    made = model(nodes, image, ["y"], {"w": normal(8, 1, 3, 3), "v": normal(4, 8, 3, 3), "g": normal(4, 1, 1)})
+    agree(made, image)
+    graph = core(made)
+    shapes = [graph[node.output].shape for node in graph.nodes if node.op in (Core.MAP, Core.COPY)]
+    assert shapes == [(2, 1, 8, 8), (2, 6, 6, 8), (2, 3, 3, 8), (2, 3, 3, 8), (2, 5, 5, 8), (2, 3, 3, 4), (2, 4, 3, 3)]
