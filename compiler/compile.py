@@ -197,7 +197,7 @@ def _update(where: Layout, config: RDUConfig, node: Node) -> list[Piece]:
 
 # Assembly -----------------------------------------------------------------------------------------------------------------
 def _assemble(graph: Graph, where: Layout, pieces: list[Piece], config: RDUConfig, seed: int, fuse: str, tell) -> Program:
-    symbols = {symbol.name: symbol for symbol in allocate(_symbols(where, pieces), config, IMAGES)}
+    symbols = {symbol.name: symbol for symbol in allocate(_symbols(where, pieces), config, min(IMAGES, config.hbm.bytes // 4))}
     records: dict[str, KernelRecord] = {}
     launches: list[Launch] = []
     for number, piece in enumerate(pieces):
