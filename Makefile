@@ -13,10 +13,11 @@ PRESET ?= small
 WORKERS ?= $(shell nproc 2>/dev/null | awk '{ print ($$1 > 1) ? 2 : 1 }')
 PYTEST := OPENRDU_JOBS=1 $(PYTHON_BIN) -m pytest -q -n $(WORKERS) --dist worksteal
 
-.PHONY: help setup coe test test-long verilog waves lint bench clean distclean
+.PHONY: help setup coe coe-llm test test-long verilog waves lint bench clean distclean
 
 help:
 	echo "make coe        run the Composition of Experts on the simulated small device"
+	echo "make coe-llm    the language composition: prompts in, tokens out, report in build/coe_llm.html"
 	echo "make test       the whole test suite (test-long: proofs and sweeps that take minutes)"
 	echo "make verilog    write build/verilog/$(PRESET).v (PRESET=tiny, small, medium, ...)"
 	echo "make waves      a short run with a waveform window and a picture of it, in build/waves/"
@@ -31,6 +32,10 @@ setup: $(STAMP)
 
 coe: $(STAMP)
 	$(RDU) coe --preset $(PRESET) $(ARGS)
+
+coe-llm: $(STAMP)
+	mkdir -p build
+	$(RDU) coe-llm --preset $(PRESET) --requests 8 --report build/coe_llm.html --json build/coe_llm.json $(ARGS)
 
 test: $(STAMP)
 	$(PYTEST) $(ARGS)

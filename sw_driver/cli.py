@@ -91,8 +91,13 @@ def coe(preset_name: Preset = "small", json_file: Json = None, waves: Waves = No
         resident: Annotated[int, typer.Option(help="Experts that the HBM region holds.")] = 4,
         weights: Annotated[Path | None, typer.Option(help="Another weight file (.npz, from python -m coe_app.train).")] = None,
         picture: Annotated[Path, typer.Option(help="Where the timeline is drawn.")] = Path("build/coe_timeline.png"),
-        verbose: Annotated[bool, typer.Option("--verbose", "-v", help="One line per request.")] = False) -> None:
+        verbose: Annotated[bool, typer.Option("--verbose", "-v", help="One line per request.")] = False,
+        report: Annotated[Path | None, typer.Option(help="Run the language composition instead and write its HTML report.")] = None
+        ) -> None:
     """Run the digits Composition of Experts on the simulated RTL."""
+    if report is not None:
+        return coe_llm(preset_name, json_file, report=report, requests=8 if requests is None else requests, resident=resident,
+                       batch=batch)
     from coe_app.main import run
 
     values = run(preset(preset_name), console=console, json_file=json_file, waves=waves, requests=requests, batch=batch,
@@ -139,6 +144,43 @@ def run_command(model: Annotated[Path, typer.Argument(help="An ONNX file.")],
     if not report["bit_exact"]:
         wrong = [name for name, each in report["outputs"].items() if not each["bit_exact"]]
         raise RuntimeError(f"outputs {', '.join(wrong)} differ from the bit-exact reference")
+
+
+@app.command("coe-llm")
+def coe_llm(preset_name: Preset = "small", json_file: Json = None,
+            prompts: Annotated[str | None, typer.Option(help="A file of prompts (JSON, or one a line), '-': standard input.")] = None,
+            requests: Annotated[int | None, typer.Option(help="Serve only the first N prompts.")] = None,
+            tokens: Annotated[int, typer.Option(help="New tokens for each prompt.")] = 12,
+            experts: Annotated[int, typer.Option(help="Experts in DDR; those beyond 8 are perturbed copies.")] = 8,
+            resident: Annotated[int, typer.Option(help="Experts that the HBM region holds.")] = 4,
+            batch: Annotated[int, typer.Option(help="Prompts that the router sees at once.")] = 4,
+            temperature: Annotated[float, typer.Option(help="0: greedy; else the host draws from the logits.")] = 0.0,
+            seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+            reorder: Annotated[bool, typer.Option(help="Serve prompts of resident experts first, within a batch.")] = False,
+            look_ahead: Annotated[bool, typer.Option(help="Copy the next expert while the present one runs (SO).")] = False,
+            launch: Annotated[str, typer.Option(help="ho: the device walks schedules; so: the host launches kernels.")] = "ho",
+            report: Annotated[Path | None, typer.Option(help="Write an HTML report with plots.")] = None) -> None:
+    """Run the language Composition of Experts on the simulated RTL."""
+    from coe_app.llm.main import read_prompts, run
+
+    if launch not in ("so", "ho"):
+        raise ValueError(f"launch={launch!r} must be so or ho")
+    values = run(preset(preset_name), console=console, prompts=read_prompts(prompts, requests), tokens=tokens, experts=experts,
+                 resident=resident, batch=batch, temperature=temperature, seed=seed, reorder=reorder, look_ahead=look_ahead,
+                 hardware=launch == "ho" and not look_ahead, json_file=json_file, report=report)
+    if not values["bit_exact"] or values["failed"]:
+        raise RuntimeError(f"{values['failed']} requests failed; tokens {'equal' if values['bit_exact'] else 'DIFFER from'} the model")
+
+
+@app.command()
+def chat(preset_name: Preset = "small",
+         tokens: Annotated[int, typer.Option(help="New tokens for each line.")] = 24,
+         temperature: Annotated[float, typer.Option(help="0: greedy.")] = 0.0,
+         seed: Annotated[int, typer.Option(help="Of the draws.")] = 0) -> None:
+    """Talk to the language Composition of Experts: a line in, tokens out as they come."""
+    from coe_app.llm.main import chat as talk
+
+    talk(preset(preset_name), console=console, tokens=tokens, temperature=temperature, seed=seed)
 
 
 def _bench_options(words: list[str]) -> dict[str, str]:
