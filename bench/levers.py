@@ -1,9 +1,9 @@
-"""What each lever of the machine gains on the language decoder: launch by host or device, bank bits, throttling, on prefill and decode.
+"""What each lever gains on the language decoder: launch by host or device, bank bits, throttling, on prefill and decode.
 
     rdu bench levers [--tokens N] [--prompt N]
 
-Metric ``cycles``: of the whole prefill (decode: per token, greedy), host accesses included; case: workload, kernels (fused: three a layer
-pass), launch (so: by the host, ho: a schedule), bank bits chosen or lowest, load engines throttled to 0.75 vectors a cycle or not. Every
+Metric ``cycles``: of the whole prefill (decode: per token, greedy), host accesses included; case: workload, kernels (fused: two for
+a layer), launch (so: by the host, ho: a schedule), bank bits chosen or lowest, load engines throttled to 0.75 vectors a cycle or not. Every
 run's logits are compared with the numpy model.
 """
 
@@ -20,7 +20,6 @@ from coe_app.llm.kernels import TILE
 from coe_app.llm.roofline import decode_bound
 from coe_app.llm.schedules import decode_schedule, prefill_schedule
 from coe_app.llm.streams import expert_image
-from coe_app.llm.unfused import UnfusedEngine
 from coe_app.llm.weights import load_experts, load_prompts
 from hw.config import RDUConfig
 from sim.device import VerilatedBackend
@@ -28,7 +27,7 @@ from sw_driver.device import HBM, Device
 
 from .common import metric, steps
 
-DESCRIPTION = "levers on the language decoder: fused/unfused, SO/HO, bank bits, throttling; --tokens N (2) --prompt N (8)"
+DESCRIPTION = "levers on the language decoder: SO/HO, bank bits, throttling; --tokens N (2) --prompt N (8)"
 THROTTLE = 0.75
 
 
@@ -85,18 +84,19 @@ def run(config: RDUConfig, console, *, full: bool = False, tokens: int = 2, prom
     image, layout = expert_image(expert, config)
     rows = []
     combinations = list(itertools.product((True, False), (0.0, THROTTLE)))
-    with steps(console, f"building the simulator of {config.name}", len(combinations)) as step, Device(VerilatedBackend(config)) as device:
+    with (steps(console, f"building the simulator of {config.name}", len(combinations)) as step,
+          Device(VerilatedBackend(config)) as device):
         weights = device.upload(HBM, image)
         for bank_bits, throttle in combinations:
             suffix = f"bank-bits-{'on' if bank_bits else 'off'}, throttle-{'on' if throttle else 'off'}"
             step(suffix)
-            for fused, kind in (("fused", Engine), ("unfused", UnfusedEngine)):
+            for fused, kind in (("fused", Engine),):
                 engine = kind(device, layout, levers=Levers(bank_bits=bank_bits, throttle=throttle))
                 workload = _Workload(engine, expert, weights, text, tokens)
                 for launch, measure in (("so", workload.host), ("ho", workload.hardware)):
                     prefill, decode = measure()
                     rows.append(metric("cycles", f"prefill, {fused}, {launch}, {suffix}", prefill, "cycles"))
                     rows.append(metric("cycles", f"decode, {fused}, {launch}, {suffix}", float(decode), "cycles/token"))
-                    rows.append(metric("hbm_share", f"decode, {fused}, {launch}, {suffix}",
-                                       float(np.mean([decode_bound(config, prompt + i) for i in range(tokens)]) / decode), "of the bound"))
+                    bound = np.mean([decode_bound(config, prompt + number) for number in range(tokens)])
+                    rows.append(metric("hbm_share", f"decode, {fused}, {launch}, {suffix}", float(bound / decode), "of the bound"))
     return rows
