@@ -77,7 +77,7 @@ def run(config: RDUConfig, console, *, full: bool = False, tokens: int = 2, prom
     """The rows of every combination that is built."""
     if full:
         tokens, prompt = max(tokens, 8), max(prompt, 64)
-    if not 1 <= prompt or not 1 <= tokens or prompt + tokens > 128:
+    if not prompt >= 1 or not tokens >= 1 or prompt + tokens > 128:
         raise ValueError(f"prompt={prompt}, tokens={tokens}: at least 1 each, 128 together")
     expert = load_experts()[0]
     text = np.frombuffer((load_prompts()[0].text * 2)[:prompt], dtype=np.uint8)
