@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from weakref import WeakKeyDictionary
 
@@ -105,9 +105,12 @@ class Program:
         """The outputs, bit for bit, computed in numpy in the hardware's order."""
         return exact.run(self.graph, inputs, self.config.lanes)
 
-    def run(self, device: Device, inputs: Mapping[str, np.ndarray], *, max_cycles: int = 50_000_000
-            ) -> tuple[dict[str, np.ndarray], Statistics]:
-        """Runs on a device; constants are uploaded by the first run. Returns outputs by name and statistics."""
+    def run(self, device: Device, inputs: Mapping[str, np.ndarray], *, max_cycles: int = 50_000_000,
+            observe: Callable[[int], None] | None = None) -> tuple[dict[str, np.ndarray], Statistics]:
+        """Runs on a device; constants are uploaded by the first run. Returns outputs by name and statistics.
+
+        ``observe`` is called after each launch with its cycles.
+        """
         bound = self._bind(device)
         for name in self.graph.inputs:
             tensor = self.graph[name]
@@ -121,6 +124,8 @@ class Program:
             record = self.kernels[launch.kernel]
             arguments = {name: bound.regions[tier].address + offset for name, (tier, offset) in launch.arguments.items()}
             done = device.launch(record.kernel, max_cycles=max_cycles, **arguments)
+            if observe:
+                observe(done.cycles)
             statistics.cycles += done.cycles
             statistics.predicted_cycles += record.predicted_cycles
             statistics.kernels += 1

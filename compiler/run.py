@@ -18,6 +18,7 @@ from .import_onnx import load
 from .infer import infer
 from .inputs import checked, declared, random_inputs
 from .ir import Core, Graph
+from .measure import Meter
 from .program import Program
 
 __all__ = ["Compiled", "compile_graph", "compile_model", "run_model"]
@@ -53,11 +54,15 @@ def compile_graph(graph: Graph, config: RDUConfig, *, fuse: str = "full", dump: 
     return Compiled(imported, core, program, time.monotonic() - start)
 
 
-def run_model(compiled: Compiled, device, arrays: Mapping[str, np.ndarray] | None = None, *, seed: int = 0
+def run_model(compiled: Compiled, device, arrays: Mapping[str, np.ndarray] | None = None, *, seed: int = 0, counters: bool = False
               ) -> tuple[dict[str, np.ndarray], dict]:
-    """(outputs, report). Without ``arrays``: random inputs. The report is what ``rdu run --json`` writes."""
+    """(outputs, report). Without ``arrays``: random inputs. The report is what ``rdu run --json`` writes.
+
+    ``counters``: the device's counters are read around every launch, for the busiest unit and the bytes that really moved.
+    """
     inputs = checked(compiled.imported, random_inputs(compiled.imported, seed) if arrays is None else arrays)
-    outputs, statistics = compiled.program.run(device, inputs)
+    meter = Meter(device) if counters else None
+    outputs, statistics = compiled.program.run(device, inputs, observe=meter)
     exact, ideal = compiled.program.reference(inputs), reference.run(compiled.core, inputs)
     compared = {name: _compare(outputs[name], exact[name], ideal[name]) for name in outputs}
     moved = sum(statistics.bytes.values())
@@ -73,6 +78,10 @@ def run_model(compiled: Compiled, device, arrays: Mapping[str, np.ndarray] | Non
         "launches": [{"kernel": name, "cycles": cycles, "predicted_cycles": predicted, "bottleneck": bottleneck}
                      for name, cycles, predicted, bottleneck in statistics.launches],
     }
+    for launch, busiest in zip(report["launches"], meter.found if meter else (), strict=False):
+        launch |= {"busiest": busiest.unit, "busiest_share": busiest.share, "bytes": busiest.bytes}
+    if meter:
+        report["measured_bytes"] = sum(busiest.bytes for busiest in meter.found)
     return declared(compiled.imported, outputs), report
 
 

@@ -114,6 +114,7 @@ def run_command(model: Annotated[Path, typer.Argument(help="An ONNX file.")],
                 preset_name: Preset = "small", json_file: Json = None,
                 fuse: Annotated[str, typer.Option(help="Operators per kernel: none, op (a composite each) or full.")] = "full",
                 dump: Annotated[Path | None, typer.Option(help="Folder for the graph before and after each pass.")] = None,
+                counters: Annotated[bool, typer.Option("--counters", help="Read the device's counters around every kernel.")] = False,
                 seed: Annotated[int, typer.Option(help="Of the random inputs.")] = 0) -> None:
     """Compile an ONNX model, run it on the simulated RTL, and compare the outputs with the references."""
     from compiler.inputs import load_arrays, save_arrays
@@ -130,7 +131,7 @@ def run_command(model: Annotated[Path, typer.Argument(help="An ONNX file.")],
         status.update(f"building the simulator of {config.name} (once; some minutes)")
         with Device(open_backend(config)) as device:
             status.update(f"running {len(compiled.program.launches)} kernels")
-            outputs, report = run_model(compiled, device, arrays, seed=seed)
+            outputs, report = run_model(compiled, device, arrays, seed=seed, counters=counters)
     if output_file is not None:
         save_arrays(output_file, outputs)
     table = Table("", "value", title=f"{report['model']} on {config.name}, fuse {fuse}")
