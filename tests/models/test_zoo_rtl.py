@@ -49,5 +49,5 @@ def test_whole_zoo(device, name, fuse):
 def test_counters_tell_bytes_and_the_busiest_unit(device):
     report = check(device, "digits_mlp", "none", counters=True)
     for launch in report["launches"]:
-        assert launch["busiest"].partition("(")[0].rstrip("0123456789") in ("pcu", "pmu", "agcu", "memory") and 0 < launch["busiest_share"] <= 1
+        assert launch["busiest"].startswith(("pcu", "pmu", "agcu", "memory")) and 0 < launch["busiest_share"] <= 1
     assert report["bytes"]["hbm"] <= report["measured_bytes"] < 1.5 * report["bytes"]["hbm"]
