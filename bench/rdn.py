@@ -71,7 +71,7 @@ def run(config: RDUConfig, console, *, full: bool = False, mesh: str = "4x4", pa
     if not 1 <= labels <= 16:
         raise ValueError(f"labels={labels} must be from 1 to 16")
     sizes, depths, metrics = [mesh_size(text) for text in meshes], _slots(slots), []
-    measured = 20_000 if full else 4000
+    measured = 8000 if full else 4000
     with steps(console, "building the switch", len(sizes) * len(depths) * len(patterns)) as step:
         for (rows, columns), depth in ((size, depth) for size in sizes for depth in depths):
             with MeshTraffic(rows, columns, slots=depth, labels=labels) as network:

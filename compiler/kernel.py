@@ -21,6 +21,7 @@ from hw.programs import unit_program_of
 from sw_driver.kernel import Argument, Kernel
 
 from .route import Flow, Router, Routes
+from .throttle import Throttle, automatic, sender_fields
 
 __all__ = ["KernelBuilder", "PlacementError", "Unit"]
 
@@ -68,15 +69,18 @@ class KernelBuilder:
     name: the kernel's name.
     group: launch group of all its units.
     resident: kernels that stay loaded beside this one; its routes keep off theirs, and no unit is used twice.
+    throttle: packets are throttled automatically, from the rates of the flows (:func:`compiler.throttle.automatic`).
     """
 
-    def __init__(self, config: RDUConfig, name: str, *, group: int = 0, resident: tuple[KernelBuilder, ...] = ()):
+    def __init__(self, config: RDUConfig, name: str, *, group: int = 0, resident: tuple[KernelBuilder, ...] = (),
+                 throttle: bool = False):
         if not 0 <= group < config.groups:
             raise PlacementError(f"kernel {name!r}: group={group} must be below groups={config.groups} of preset {config.name}")
         self.config, self.name, self.group, self.resident = config, name, group, resident
         self.flows: list[Flow] = []
         self._programs: dict[Unit, Program] = {}
         self._arguments: dict[str, tuple[Argument, ...]] = {}
+        self.throttle, self._throttles = throttle, {}
         self._routed: tuple[int, Routes] | None = None
 
     def pcu(self, row: int, column: int, program: Program) -> Unit:
@@ -94,13 +98,17 @@ class KernelBuilder:
                                  f"{len(self.config.agcu_ports)}")
         return self._use(Unit("agcu", self.config.agcu_id(index), ("agcu", index), self.config), program)
 
-    def vector(self, source: tuple, *destinations: tuple, rate: float = 1.0) -> None:
-        """A flow on the vector fabric; ``rate``: packets per cycle it is expected to carry."""
-        self._flow("vector", source, destinations, rate)
+    def vector(self, source: tuple, *destinations: tuple, rate: float = 1.0, dynamic: bool = False) -> None:
+        """A flow on the vector fabric; ``rate``: packets per cycle it is expected to carry; ``dynamic``: see :class:`Flow`."""
+        self._flow("vector", source, destinations, rate, dynamic)
 
-    def scalar(self, source: tuple, *destinations: tuple, rate: float = 0.1) -> None:
+    def scalar(self, source: tuple, *destinations: tuple, rate: float = 0.1, dynamic: bool = False) -> None:
         """A flow on the scalar fabric."""
-        self._flow("scalar", source, destinations, rate)
+        self._flow("scalar", source, destinations, rate, dynamic)
+
+    def throttled(self, source: tuple, throttle: Throttle, fabric: str = "vector") -> None:
+        """Sets the throttle of one output port by hand; it goes before the automatic one."""
+        self._throttles[fabric, source] = throttle
 
     def argument(self, name: str, *places: Argument) -> None:
         """Names program fields that the driver may replace; all ``places`` of one name get the same value."""
@@ -108,8 +116,11 @@ class KernelBuilder:
 
     def build(self, **symbols) -> Kernel:
         """Routes all flows and packs all programs. Errors of the router and of the programs pass through."""
-        programs = {unit.number: self._words(unit, program) for unit, program in self._programs.items()}
-        programs |= self.routes().words()
+        routes = self.routes()
+        throttles = (automatic(routes) if self.throttle else {}) | self._throttles
+        senders = sender_fields(self.config, routes.routes, throttles)
+        programs = {unit.number: self._words(unit, program, senders.get(unit.endpoint, {})) for unit, program in self._programs.items()}
+        programs |= routes.words()
         return Kernel(name=self.name, config_digest=self.config.digest, group=self.group, programs=programs,
                       arguments=dict(self._arguments), symbols={
                           "flows": [[flow.fabric, list(flow.source), [list(end) for end in flow.destinations]] for flow in self.flows],
@@ -137,11 +148,12 @@ class KernelBuilder:
         self._programs[unit] = program
         return unit
 
-    def _flow(self, fabric: str, source: tuple, destinations: tuple, rate: float) -> None:
+    def _flow(self, fabric: str, source: tuple, destinations: tuple, rate: float, dynamic: bool = False) -> None:
         name = f"{self.name}: {source} -> {', '.join(map(str, destinations))}"
-        self.flows.append(Flow(name=name, source=source, destinations=tuple(destinations), fabric=fabric, rate=rate))
+        self.flows.append(Flow(name=name, source=source, destinations=tuple(destinations), fabric=fabric, rate=rate,
+                               dynamic=dynamic))
 
-    def _words(self, unit: Unit, program: Program) -> dict[int, int]:
+    def _words(self, unit: Unit, program: Program, sender: dict[str, int]) -> dict[int, int]:
         """Word index -> value of a unit's whole program; an AGCU's segment table, at its end, is left to the driver."""
         layout = unit_program_of(self.config, unit.kind)
         core_bit, _ = field_position(layout, "core")
@@ -149,5 +161,6 @@ class KernelBuilder:
         packed = (core if isinstance(core, int) else sum(word << 32 * index for index, word in enumerate(core))) << core_bit
         launch = layout.const({"launch": {"enable": 1, "group": self.group}})
         packed |= Const.cast(launch).value
+        packed |= sum(value << field_position(layout, path)[0] for path, value in sender.items())
         end = field_position(layout, "core.segments")[0] if unit.kind == "agcu" else layout.size
         return {word: packed >> 32 * word & 0xFFFFFFFF for word in range(end // 32)}

@@ -20,6 +20,7 @@ import networkx as nx
 from hw.config import RDUConfig
 from hw.rdn.program import SwitchProgram
 
+from .dependency import check_dependencies
 from .fabric import FABRICS, Fabric, RouteError
 from .routes import Edge, Route, Routes, program_of
 
@@ -39,6 +40,9 @@ class Flow:
     fabric: "vector", "scalar" or "control".
     rate: packets per cycle on average; links are shared so that the rates on one stay below 1 where possible.
     merge: other flows (all of them with ``merge``) may end at the same destination.
+    dynamic: its packets carry their destination and go dimension-order, in slots that all dynamic flows share; one destination.
+    window: packets that can be under way at once, 0 = any number: a recurrence has one. The unit's input holds ``rdn.buffer_depth``;
+        a flow of no more never fills the network, whatever its unit waits for.
     """
 
     name: str
@@ -47,13 +51,15 @@ class Flow:
     fabric: str = "vector"
     rate: float = 1.0
     merge: bool = False
+    dynamic: bool = False
+    window: int = 0
 
 
 class Router:
     """Finds routes on one tile. The same flows always get the same routes.
 
     Errors: :class:`RouteError` naming the flow, the place and the limit: a port that is not there, a source or a destination used
-    twice, a link whose labels do not suffice.
+    twice, a link whose labels do not suffice, dynamic flows that can wait for each other in a circle.
     """
 
     def __init__(self, config: RDUConfig):
@@ -72,7 +78,10 @@ class Router:
         found = []
         for name, fabric in self.fabrics.items():
             wanted = [flow for flow in flows if flow.fabric == name]
-            found += self._negotiate(fabric, wanted, [route for route in kept if route.flow.fabric == name])
+            resting = [route for route in kept if route.flow.fabric == name]
+            fixed = [self._dimension_order(fabric, flow) for flow in wanted if flow.dynamic]
+            found += fixed + self._negotiate(fabric, [flow for flow in wanted if not flow.dynamic], [*resting, *fixed])
+        check_dependencies(self.fabrics, [*kept, *found])
         order = {id(flow): index for index, flow in enumerate(flows)}
         found.sort(key=lambda route: order[id(route.flow)])
         shared: dict[tuple[int, int], SwitchProgram] = {}
@@ -91,6 +100,8 @@ class Router:
                 raise RouteError(f"flow {flow.name!r}: fabric {flow.fabric!r} does not exist; fabrics are: {', '.join(FABRICS)}")
             if not flow.destinations or len(set(flow.destinations)) != len(flow.destinations):
                 raise RouteError(f"flow {flow.name!r}: destinations {flow.destinations} must be at least one, each once")
+            if flow.dynamic:
+                self._check_dynamic(flow)
             if flow.rate < 0 or flow.rate > 1:
                 raise RouteError(f"flow {flow.name!r}: rate={flow.rate} must be from 0 to 1 packet per cycle")
             other = sources.setdefault((fabric.name, fabric.source(flow.source, flow.name)), flow)
@@ -103,6 +114,24 @@ class Router:
                     raise RouteError(f"flow {flow.name!r}: destination {destination} already takes flow {other.name!r} "
                                      "(packet flows that shall meet there need merge=True, all of them)")
 
+    def _check_dynamic(self, flow: Flow) -> None:
+        if not self.config.rdn.dynamic_slots:
+            raise RouteError(f"flow {flow.name!r}: preset {self.config.name} has no dynamic packets (rdn.dynamic_slots=0)")
+        if flow.fabric == "control" or len(flow.destinations) != 1:
+            raise RouteError(f"flow {flow.name!r}: a dynamic flow is of packets and has one destination, not "
+                             f"{len(flow.destinations)} on the {flow.fabric} fabric")
+
+    @staticmethod
+    def _dimension_order(fabric: Fabric, flow: Flow) -> Route:
+        """The way that the switches themselves take: along the row, then along the column."""
+        (row, column), end = (attach(point, flow.name).point for attach, point in
+                              ((fabric.source, flow.source), (fabric.destination, flow.destinations[0])))
+        tree, at = {(row, column): None}, (row, column)
+        while at != end:
+            step = (at[0], at[1] + (1 if end[1] > at[1] else -1)) if at[1] != end[1] else (at[0] + (1 if end[0] > at[0] else -1), at[1])
+            tree[step], at = at, step
+        return Route(flow, tree, {}, {})
+
     def _negotiate(self, fabric: Fabric, flows: list[Flow], kept: list[Route]) -> list[Route]:
         """Routes of ``flows`` that leave each link at most ``fabric.labels`` users, the kept routes included."""
         taken: dict[Edge, dict[int, str]] = defaultdict(dict)
@@ -110,6 +139,7 @@ class Router:
         for route in kept:
             for edge, label in route.labels.items():
                 taken[edge][label] = route.flow.name
+            for edge in route.edges:
                 load[edge] += route.flow.rate
         users: dict[Edge, list[Flow]] = defaultdict(list)
         history: dict[Edge, float] = defaultdict(float)

@@ -22,12 +22,19 @@ Edge = tuple[Point, Point]
 
 @dataclass(frozen=True)
 class Route:
-    """The way of one flow: ``tree`` (switch -> the switch before it), the label on each link, the entries in each switch."""
+    """The way of one flow: ``tree`` (switch -> the switch before it), the label on each link, the entries in each switch.
+
+    A dynamic flow has neither labels nor entries."""
 
     flow: Flow
     tree: dict[Point, Point | None]
     labels: dict[Edge, int]
     programs: dict[Point, SwitchProgram]
+
+    @property
+    def edges(self) -> list[Edge]:
+        """The links between switches."""
+        return [(parent, child) for child, parent in self.tree.items() if parent is not None]
 
     def switches_to(self, point: Point) -> int:
         """Switches that a packet passes on its way to ``point``."""
@@ -95,7 +102,7 @@ class Routes:
         """(fabric, link) -> sum of the rates of the flows on it; above 1 the flows slow each other down."""
         loads = defaultdict(float)
         for route in self.routes:
-            for edge in route.labels:
+            for edge in route.edges:
                 loads[route.flow.fabric, edge] += route.flow.rate
         return dict(loads)
 
@@ -106,7 +113,7 @@ class Routes:
             flow = route.flow
             ends = ", ".join(map(str, flow.destinations))
             lines.append(f"{flow.fabric} {flow.name} (rate {flow.rate:g}): {flow.source} -> {ends}")
-            lines += [f"    {a} -> {b} label {label}" for (a, b), label in route.labels.items()]
+            lines += [f"    {a} -> {b} {'dynamic' if flow.dynamic else f'label {route.labels[a, b]}'}" for a, b in route.edges]
         for fabric in sorted({route.flow.fabric for route in self.routes}, reverse=True):
             lines += ["", f"{fabric}: labels in use (east/west between columns, south/north between rows)", *self._map(fabric)]
         over = [f"{fabric} link {a} -> {b}: rates add up to {load:g}"

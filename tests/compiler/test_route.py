@@ -1,16 +1,21 @@
 """The router: trees that reach everyone, labels nobody shares, messages that name the culprit."""
 
 import random
+import time
+from dataclasses import replace
 
 import pytest
 
 from compiler.fabric import OPPOSITE, STEPS
+from compiler.kernel import KernelBuilder
 from compiler.route import Flow, RouteError, Router
+from compiler.throttle import Throttle, automatic, sender_fields
 from hw.config import preset
 from hw.rdn.node import LOCAL
 from hw.rdn.program import SwitchProgram, SwitchProgramError
 
 CONFIG = preset("small")
+DYNAMIC = replace(CONFIG, rdn=replace(CONFIG.rdn, dynamic_slots=2))
 
 
 def follow(programs, fabric, point, port, label):
@@ -150,3 +155,82 @@ def test_program_checks_limits():
         SwitchProgram(vector={(0, 0): frozenset({(1, 4)})}).pack(CONFIG.rdn)
     with pytest.raises(SwitchProgramError, match="scalar: port=5 must be below 5"):
         SwitchProgram(scalar={(5, 0): frozenset({(1, 0)})}).pack(CONFIG.rdn)
+
+
+def test_forty_flows_on_medium_take_no_time():
+    """The compiler routes in a loop: the best of three, so that a busy machine does not fail it."""
+    router, seconds = Router(preset("medium")), []
+    for seed in range(3):
+        flows = random_flows(preset("medium"), seed, 40)
+        begin = time.process_time()
+        router.route(flows).words()
+        seconds.append(time.process_time() - begin)
+    assert min(seconds) < 0.3
+
+
+def dynamic_flow(name, source, destination, **more):
+    return Flow(name=name, source=source, destinations=(destination,), dynamic=True, **more)
+
+
+def test_a_dynamic_flow_goes_along_the_row_first_and_takes_no_label():
+    flow = dynamic_flow("d", ("unit", 3, 0, 1), ("unit", 1, 2, 3), rate=0.5)
+    routes = Router(DYNAMIC).route([flow])
+    assert routes.routes[0].edges == [((3, 0), (3, 1)), ((3, 1), (3, 2)), ((3, 2), (2, 2)), ((2, 2), (1, 2))]
+    assert not routes.programs and routes.latency("d", ("unit", 1, 2, 3)) == 6
+    assert "(3, 1) -> (3, 2) dynamic" in routes.describe()
+    assert sender_fields(DYNAMIC, routes.routes, {}) == {("unit", 3, 0): {
+        "vector_link_1[0].dynamic.enable": 1, "vector_link_1[0].dynamic.destination.row": 1,
+        "vector_link_1[0].dynamic.destination.column": 2, "vector_link_1[0].dynamic.destination.port": LOCAL + 1,
+        "vector_link_1[0].dynamic.destination.label": 1}}
+
+
+def test_dynamic_flows_that_cannot_be_are_named():
+    flow = dynamic_flow("d", ("unit", 0, 1, 0), ("unit", 0, 2, 0))
+    with pytest.raises(RouteError, match=r"'d': preset small has no dynamic packets \(rdn.dynamic_slots=0\)"):
+        Router(CONFIG).route([flow])
+    two = Flow(name="two", source=("unit", 0, 1, 0), destinations=(("unit", 0, 2, 0), ("unit", 0, 3, 0)), dynamic=True)
+    with pytest.raises(RouteError, match="'two': a dynamic flow is of packets and has one destination, not 2"):
+        Router(DYNAMIC).route([two])
+
+
+def test_dynamic_flows_that_wait_in_a_circle_are_refused():
+    """A sends to B and B to A over the same links: A takes nothing until it can send, and that link is full of packets for A."""
+    ring = [dynamic_flow("there", ("unit", 0, 1, 0), ("unit", 0, 3, 0)), dynamic_flow("back", ("unit", 0, 3, 0), ("unit", 0, 1, 1))]
+    with pytest.raises(RouteError, match=r"circle, .*link \(0, 1\) -> \(0, 2\).*flows .*there.*virtual circuit"):
+        Router(DYNAMIC).route(ring)
+    through = [ring[0], Flow(name="back", source=("unit", 0, 3, 0), destinations=(("unit", 0, 1, 1),))]
+    with pytest.raises(RouteError, match="circle"):
+        Router(DYNAMIC).route(through)
+    Router(DYNAMIC).route([replace(flow, dynamic=False) for flow in ring])
+    # A recurrence of one packet is always taken; an AGCU's load does not wait for its store.
+    Router(DYNAMIC).route([replace(flow, window=1) for flow in ring])
+    Router(DYNAMIC).route([dynamic_flow("a", ("agcu", 0, 0), ("unit", 0, 1, 0)), dynamic_flow("b", ("unit", 0, 1, 0), ("agcu", 0, 0))])
+
+
+def test_automatic_throttle():
+    """Two circuits of rates 0.2 and 0.6 on one link fill it in proportion; alone on a link: nothing; dynamic: little over the average."""
+    config = preset("paper_unit")
+    flows = [Flow(name=f"f{p}", source=("unit", 0, 1, p), destinations=(("unit", 0, 2, p),), rate=rate)
+             for p, rate in enumerate((0.2, 0.6))]
+    found = automatic(Router(config).route(flows))
+    assert {source[-1]: round(throttle.rate, 3) for (_, source), throttle in found.items()} == {0: 0.25, 1: 0.75}
+    assert automatic(Router(config).route(flows[:1])) == {}
+    dynamic = replace(config, rdn=replace(config.rdn, dynamic_slots=2))
+    found = automatic(Router(dynamic).route([replace(flow, dynamic=True) for flow in flows]))
+    assert {source[-1]: round(throttle.rate, 4) for (_, source), throttle in found.items()} == {0: 0.2125, 1: 0.6375}
+
+
+def test_a_kernel_programs_its_senders():
+    from hw.agcu.program import AGCUProgram, LoadProgram, Loop
+    from hw.programs import unit_program_of
+    kernel = KernelBuilder(DYNAMIC, "k")
+    unit = kernel.agcu(0, AGCUProgram(loads=(LoadProgram(loops=(Loop(1, 32),)),) * 2))
+    kernel.vector(unit.out(1), ("unit", 1, 1, 0), dynamic=True)
+    kernel.vector(unit.out(0), ("unit", 1, 1, 2))
+    kernel.throttled(unit.out(0), Throttle(0.5, 3))
+    words = kernel.build().programs[unit.number]
+    layout = unit_program_of(DYNAMIC, "agcu")
+    program = layout.from_bits(sum(value << 32 * index for index, value in words.items()))
+    first, second = program.vector_link_0
+    assert second.dynamic.destination.row == 1 and second.dynamic.enable and second.rate == 0
+    assert (first.rate, first.burst, first.dynamic.enable) == (128, 3, 0)
