@@ -1,6 +1,6 @@
 """What a unit costs to build, by Yosys: generic two-input cells, flip-flops, SRAM bits, register-file bits.
 
-    rdu bench cost [--unit pmu]
+    rdu bench cost [--unit pmu|switch]
 
 Every case is the unit of the preset in its synthesis form with one option changed. The cases of ``tiny`` are recorded in
 bench/results/cost_UNIT.json (by ``--full``) and compared by the tests.
@@ -18,16 +18,19 @@ from pathlib import Path
 
 from amaranth.lib import wiring
 
+from hw.common.packet import vector_packet
 from hw.config import RDUConfig, preset
 from hw.hierarchy import to_verilog
 from hw.pmu.pmu import PMU
+from hw.rdn.node import vector_ports
+from hw.rdn.switch import Switch
 from sim.toolchain import yosys
 
 from .common import metric, steps
 
 __all__ = ["CASES", "DESCRIPTION", "Cost", "cost", "record", "recorded", "run"]
 
-DESCRIPTION = "cells, flip-flops and memory bits of a unit with each option on and off, by Yosys; --unit pmu"
+DESCRIPTION = "cells, flip-flops and memory bits of a unit with each option on and off, by Yosys; --unit pmu|switch"
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -45,8 +48,20 @@ def pmu_cases(config: RDUConfig) -> dict[str, Callable[[], PMU]]:
     return {case: lambda change=change: PMU(dataclasses.replace(config.pmu, **change)) for case, change in changes.items()}
 
 
+def switch_cases(config: RDUConfig) -> dict[str, Callable[[], Switch]]:
+    """Case -> the vector switch of ``config`` with another number of labels, lanes, packets per label or dynamic slots."""
+    rdn = config.rdn
+    changes = {"as it is": {}, "2 labels": {"labels": 2}, "8 labels": {"labels": 8}, "depth 4": {"depth": 4},
+               f"{2 * rdn.lanes} lanes": {"lanes": 2 * rdn.lanes}, "2 dynamic slots": {"slots": 2}, "4 dynamic slots": {"slots": 4}}
+
+    def make(labels=rdn.labels, lanes=rdn.lanes, depth=rdn.buffer_depth, slots=0) -> Switch:
+        return Switch(vector_packet(lanes, rdn.sequence_bits), vector_ports(rdn), labels, depth, slots=slots,
+                      coordinate_bits=rdn.coordinate_bits)
+    return {case: lambda change=change: make(**change) for case, change in changes.items()}
+
+
 # Unit -> its cases for a configuration; a unit is added here with a function like pmu_cases.
-CASES: dict[str, Callable[[RDUConfig], dict[str, Callable]]] = {"pmu": pmu_cases}
+CASES: dict[str, Callable[[RDUConfig], dict[str, Callable]]] = {"pmu": pmu_cases, "switch": switch_cases}
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from hw.programs import unit_program_of
 from sw_driver.kernel import Argument, Kernel
 
 from .route import Flow, Router, Routes
-from .throttle import Throttle, automatic, sender_fields
+from .throttle import Sequence, Throttle, automatic, sender_fields
 
 __all__ = ["KernelBuilder", "PlacementError", "Unit"]
 
@@ -80,7 +80,7 @@ class KernelBuilder:
         self.flows: list[Flow] = []
         self._programs: dict[Unit, Program] = {}
         self._arguments: dict[str, tuple[Argument, ...]] = {}
-        self.throttle, self._throttles = throttle, {}
+        self.throttle, self._throttles, self._sequences = throttle, {}, {}
         self._routed: tuple[int, Routes] | None = None
 
     def pcu(self, row: int, column: int, program: Program) -> Unit:
@@ -110,6 +110,10 @@ class KernelBuilder:
         """Sets the throttle of one output port by hand; it goes before the automatic one."""
         self._throttles[fabric, source] = throttle
 
+    def numbered(self, source: tuple, sequence: Sequence, fabric: str = "vector") -> None:
+        """Sets the sequence IDs of the packets of one output port; without, all are 0."""
+        self._sequences[fabric, source] = sequence
+
     def argument(self, name: str, *places: Argument) -> None:
         """Names program fields that the driver may replace; all ``places`` of one name get the same value."""
         self._arguments[name] = self._arguments.get(name, ()) + places
@@ -118,7 +122,7 @@ class KernelBuilder:
         """Routes all flows and packs all programs. Errors of the router and of the programs pass through."""
         routes = self.routes()
         throttles = (automatic(routes) if self.throttle else {}) | self._throttles
-        senders = sender_fields(self.config, routes.routes, throttles)
+        senders = sender_fields(self.config, routes.routes, throttles, self._sequences)
         programs = {unit.number: self._words(unit, program, senders.get(unit.endpoint, {})) for unit, program in self._programs.items()}
         programs |= routes.words()
         return Kernel(name=self.name, config_digest=self.config.digest, group=self.group, programs=programs,

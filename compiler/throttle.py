@@ -6,10 +6,12 @@ from collections import defaultdict
 from dataclasses import dataclass
 from math import ceil
 
-from .fabric import Fabric
+from hw.rdn.sender import BURST_BITS
+
+from .fabric import Fabric, RouteError
 from .routes import Route, Routes
 
-__all__ = ["Throttle", "automatic", "sender_fields"]
+__all__ = ["Sequence", "Throttle", "automatic", "sender_fields"]
 
 MARGIN = 17 / 16                     # over the average rate, where a packet that waits holds up those of other flows
 BURST = 2
@@ -17,10 +19,34 @@ BURST = 2
 
 @dataclass(frozen=True)
 class Throttle:
-    """A token bucket: ``rate`` in packets per cycle (0: off), ``burst`` packets back to back."""
+    """A token bucket: ``rate`` in packets per cycle (0 or 1: off), ``burst`` packets back to back."""
 
     rate: float
     burst: int = BURST
+
+    def fields(self, config, source: tuple) -> dict[str, int]:
+        """Fields of a sender's port. Errors: :class:`RouteError` naming the source and the value."""
+        if not 0 <= self.rate <= 1 or not 0 <= self.burst < 1 << BURST_BITS:
+            raise RouteError(f"throttle of {source}: rate={self.rate} must be from 0 to 1 and burst={self.burst} below {1 << BURST_BITS}")
+        steps = 1 << config.rdn.rate_bits
+        return {"rate": min(ceil(self.rate * steps), steps - 1) if self.rate < 1 else 0, "burst": self.burst}
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """Sequence IDs: packet n since the launch has ``base + stride * (n mod modulo)``; ``modulo`` 0: as many as there are IDs."""
+
+    stride: int = 1
+    base: int = 0
+    modulo: int = 0
+
+    def fields(self, config, source: tuple) -> dict[str, int]:
+        """Fields of a sender's port. Errors: :class:`RouteError` naming the source, the field and the limit."""
+        for name in ("stride", "base", "modulo"):
+            if not 0 <= getattr(self, name) < 1 << config.rdn.sequence_bits:
+                raise RouteError(f"sequence IDs of {source}: {name}={getattr(self, name)} must be from 0 to "
+                                 f"{(1 << config.rdn.sequence_bits) - 1} (rdn.sequence_bits={config.rdn.sequence_bits})")
+        return {"stride": self.stride, "base": self.base, "modulo": self.modulo}
 
 
 def automatic(routes: Routes) -> dict[tuple[str, tuple], Throttle]:
@@ -52,13 +78,14 @@ def _path(config, fabric: str, source: tuple) -> str:
     return f"scalar_link[{source[-1]}]" if fabric == "scalar" else f"vector_link_{source[-1] % links}[{source[-1] // links}]"
 
 
-def sender_fields(config, routes: list[Route], throttles: dict[tuple[str, tuple], Throttle]) -> dict[tuple, dict[str, int]]:
+def sender_fields(config, routes: list[Route], throttles: dict[tuple[str, tuple], Throttle],
+                  sequences: dict[tuple[str, tuple], Sequence] | None = None) -> dict[tuple, dict[str, int]]:
     """Unit ("unit", row, column) or ("agcu", index) -> field of its program -> value."""
-    fields, bits = defaultdict(dict), config.rdn.rate_bits
-    for (fabric, source), throttle in throttles.items():
-        path = _path(config, fabric, source)
-        fields[source[:-1]] |= {f"{path}.rate": min(ceil(throttle.rate * 2**bits), 2**bits - 1) if throttle.rate < 1 else 0,
-                                f"{path}.burst": throttle.burst}
+    fields = defaultdict(dict)
+    for settings in (throttles, sequences or {}):
+        for (fabric, source), setting in settings.items():
+            path = _path(config, fabric, source)
+            fields[source[:-1]] |= {f"{path}.{name}": value for name, value in setting.fields(config, source).items()}
     for route in routes:
         if route.flow.dynamic:
             flow = route.flow

@@ -60,6 +60,8 @@ class DynamicInput(wiring.Component):
     port of the switch never leaves.
     """
 
+    in_order = True
+
     def __init__(self, payload, position, ports: int, labels: int, slots: int):
         self.payload_layout, self.position_layout = payload, position
         self.ports, self.labels, self.slots = ports, labels, slots
@@ -97,7 +99,7 @@ class DynamicInput(wiring.Component):
             open_ = Signal(self.ports, name=f"open_{slot}")
             with m.If(self.arrive[slot]):
                 m.d.sync += [self.payloads[slot].eq(self.arriving), wants[slot].eq(here), self.onward[slot].eq(onward),
-                             elders.eq(held & same & ~self.leave)]
+                             elders.eq(held & same & ~self.leave if self.in_order else 0)]
             with m.Else():
                 m.d.sync += elders.eq(elders & ~self.leave)
             m.d.comb += open_.eq(Cat((credit & self.onward[slot]).any() for credit in self.credits))

@@ -41,7 +41,7 @@ class LevelCounters(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         init = (1 << self.width) - 1 if self.full else 0
-        levels = [Signal(self.width, init=init, name=f"above_{level}") for level in range(self.depth)]
+        self.levels = levels = [Signal(self.width, init=init, name=f"above_{level}") for level in range(self.depth)]
         rise, stay = Signal(self.width), Signal(self.width)
         m.d.comb += [rise.eq(self.up & ~self.down), stay.eq(~self.down | self.up), self.nonzero.eq(levels[0])]
         for index, level in enumerate(levels):
@@ -64,7 +64,8 @@ class RoundRobin(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        after, later, first = Signal(self.width), Signal(self.width), Signal(self.width)
+        self.after = after = Signal(self.width)
+        later, first = Signal(self.width), Signal(self.width)
         m.d.comb += [
             later.eq(self.requests & after),          # the requests above the last winner
             first.eq(Mux(later.any(), later, self.requests)),

@@ -9,7 +9,7 @@ import pytest
 from compiler.fabric import OPPOSITE, STEPS
 from compiler.kernel import KernelBuilder
 from compiler.route import Flow, RouteError, Router
-from compiler.throttle import Throttle, automatic, sender_fields
+from compiler.throttle import Sequence, Throttle, automatic, sender_fields
 from hw.config import preset
 from hw.rdn.node import LOCAL
 from hw.rdn.program import SwitchProgram, SwitchProgramError
@@ -228,9 +228,14 @@ def test_a_kernel_programs_its_senders():
     kernel.vector(unit.out(1), ("unit", 1, 1, 0), dynamic=True)
     kernel.vector(unit.out(0), ("unit", 1, 1, 2))
     kernel.throttled(unit.out(0), Throttle(0.5, 3))
+    kernel.numbered(unit.out(1), Sequence(stride=4, base=2, modulo=9))
     words = kernel.build().programs[unit.number]
     layout = unit_program_of(DYNAMIC, "agcu")
     program = layout.from_bits(sum(value << 32 * index for index, value in words.items()))
     first, second = program.vector_link_0
     assert second.dynamic.destination.row == 1 and second.dynamic.enable and second.rate == 0
+    assert (second.stride, second.base, second.modulo) == (4, 2, 9)
     assert (first.rate, first.burst, first.dynamic.enable) == (128, 3, 0)
+    kernel.numbered(unit.out(1), Sequence(base=256))
+    with pytest.raises(RouteError, match=r"sequence IDs of .*: base=256 must be from 0 to 255"):
+        kernel.build()
