@@ -26,7 +26,7 @@ RESOLUTION = 0.005
 
 def zero_load(mesh: MeshTraffic, pattern: str) -> float:
     """Mean latency in cycles with next to no other traffic."""
-    return mesh.run(pattern, ZERO_LOAD, measured=20_000).mean_latency
+    return mesh.run(pattern, ZERO_LOAD, measured=10_000).mean_latency
 
 
 def saturation(mesh: MeshTraffic, pattern: str, empty: float, measured: int) -> float:
@@ -46,7 +46,7 @@ def saturation(mesh: MeshTraffic, pattern: str, empty: float, measured: int) -> 
 def curve(mesh: MeshTraffic, pattern: str, top: float, measured: int) -> Iterator[Point]:
     """Points from next to nothing to somewhat beyond ``top``."""
     last = min(1.0, 1.25 * top)
-    count = ceil(last / 0.04)
+    count = min(12, ceil(last / 0.04))
     for step in range(1, count + 1):
         yield mesh.run(pattern, last * step / count, measured=measured, drain=0)
 
@@ -71,7 +71,7 @@ def run(config: RDUConfig, console, *, full: bool = False, mesh: str = "4x4", pa
     if not 1 <= labels <= 16:
         raise ValueError(f"labels={labels} must be from 1 to 16")
     sizes, depths, metrics = [mesh_size(text) for text in meshes], _slots(slots), []
-    measured = 8000 if full else 4000
+    measured = 4000
     with steps(console, "building the switch", len(sizes) * len(depths) * len(patterns)) as step:
         for (rows, columns), depth in ((size, depth) for size in sizes for depth in depths):
             with MeshTraffic(rows, columns, slots=depth, labels=labels) as network:
