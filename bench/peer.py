@@ -92,9 +92,9 @@ class TwoSockets(wiring.Component):
 class Pair:
     """Two sockets on a bench."""
 
-    def __init__(self, config: RDUConfig, link_cycles: int = 20):
+    def __init__(self, config: RDUConfig, link_cycles: int = 20, optimize: str = "-O2"):
         self.config = dataclasses.replace(config, agcus_per_edge=1, peer=dataclasses.replace(config.peer, links=1))
-        self.bench = UnitBench(TwoSockets(self.config, link_cycles), sources=SOURCES)
+        self.bench = UnitBench(TwoSockets(self.config, link_cycles), sources=SOURCES, optimize=optimize)
         count = self.config.hbm.channels + self.config.ddr.channels
         self.sockets = [MemoryBench(self.config, self.bench, f"socket[{number}].", number * count) for number in (0, 1)]
         for socket in self.sockets:
@@ -139,7 +139,7 @@ class Pair:
         for number in who:
             self.sockets[number].set("execute", 0)
         self.bench.tick(4)
-        self.bench.run(STEP_LIMIT * beats + 10_000, until={f"socket[{number}].busy": 0 for number in who})
+        self.bench.run(STEP_LIMIT * beats + 10_000, until={f"socket[{number}].busy": 0 for number in who}, progress_limit=0)
         for number in who:                     # nothing starts again at the next execute
             self.sockets[number].set(f"program[{agcu}]", 0)
 

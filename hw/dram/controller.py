@@ -36,6 +36,7 @@ class ControllerPolicy:
     responses: int = 32          # answers under way, power of two
     age_limit: int = 1000        # cycles after which the oldest request goes before all others of its bank
     write_burst: int = 64        # writes in one phase while reads wait
+    few_writes: int = 6          # with so many left a phase of writes may end
     write_wait: int = 256        # cycles that reads may keep writes waiting
     patience: int = 8            # cycles without work in one direction before the data bus turns
     postpone: int = 4            # refreshes that may be owed, 1 .. 8
@@ -131,6 +132,8 @@ class DRAMController(wiring.Component):
         request, taken = self.request, Signal(self.request.payload.shape())
         waiting, insert = Signal(), Signal()
         incoming, write = Signal(entry), taken.write
+        level = Signal(range(policy.writes + 1))           # writes in the queue
+        m.d.sync += level.eq(level + (insert & write) - self.buffer.issue)
         m.d.comb += request.ready.eq(~waiting | insert)
         with m.If(request.ready):
             m.d.sync += [waiting.eq(request.valid), taken.eq(request.payload)]
@@ -146,7 +149,7 @@ class DRAMController(wiring.Component):
             self.banks.query_bank.eq(incoming.bank),
             queue.incoming_hit.eq((self.banks.opened & (1 << incoming.bank)).any() & (self.banks.query_row == incoming.row)),
             self.turnaround.demand.eq(waiting & queue.conflict), self.turnaround.demand_write.eq(~write),
-            self.turnaround.writes_full.eq(writes.empty),
+            self.turnaround.writes_full.eq(writes.empty), self.turnaround.few_writes.eq(level <= policy.few_writes),
             self.refresher.idle.eq(~waiting & ~queue.valid[0]), self.events.busy.eq(waiting | queue.valid[0]),
         ]
         m.submodules.tags = tags = Memory(shape=len(taken.tag), depth=2 << len(incoming.slot), init=[])

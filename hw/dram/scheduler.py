@@ -17,19 +17,19 @@ class Turnaround(wiring.Component):
     Parameters: ``depth`` of the queue; ``batch``, reads that a phase may issue before a full store of writes ends it; ``burst``,
     writes that a phase may issue before waiting reads end it; ``patience``, cycles without work in the present direction before
     the other one's is done; ``write_wait``, cycles that reads may keep writes waiting.
-    Members: ``valid``, ``write`` In, over the queue's entries; ``writes_full`` In: no further write can be taken in; ``issued``
-    In: a command of the present direction; ``urgent`` In: the oldest entry has waited too long; ``demand`` In, ``demand_write``
+    Members: ``valid``, ``write`` In, over the queue's entries; ``writes_full`` In: no further write can be taken in; ``few_writes``
+    In: so few are left that they would keep few banks busy; ``issued`` In: a command of the present direction; ``urgent`` In: the oldest entry has waited too long; ``demand`` In, ``demand_write``
     In: a request waits outside until the entries of this direction are done; ``mode_write`` Out: 1 while writes are issued.
     Contract: writes gather while there are reads, and go out in one phase: when no further write fits (after ``batch`` reads),
-    when they have waited for ``write_wait`` cycles, or when there were no reads for ``patience`` cycles. Reads come back when the
-    writes are done (two cycles later, in case one more comes), or after ``burst`` writes. An urgent oldest entry of the other
+    when they have waited for ``write_wait`` cycles, or when there were no reads for ``patience`` cycles. Reads come back when
+    few writes are left and ``batch`` are done, when all are done (two cycles later, in case one more comes), or after ``burst``. An urgent oldest entry of the other
     direction and ``demand`` turn at once.
     """
 
     def __init__(self, depth: int, *, batch: int, burst: int, patience: int, write_wait: int):
         self.depth, self.batch, self.burst, self.patience, self.write_wait = depth, batch, burst, patience, write_wait
-        super().__init__({"valid": In(depth), "write": In(depth), "writes_full": In(1), "issued": In(1), "urgent": In(1),
-                          "demand": In(1), "demand_write": In(1), "mode_write": Out(1)})
+        super().__init__({"valid": In(depth), "write": In(depth), "writes_full": In(1), "few_writes": In(1), "issued": In(1),
+                          "urgent": In(1), "demand": In(1), "demand_write": In(1), "mode_write": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -43,7 +43,7 @@ class Turnaround(wiring.Component):
             writes.eq((self.valid & self.write).any()),
             here.eq(Mux(self.mode_write, writes, reads)),
             there.eq(Mux(self.mode_write, reads, writes)),
-            enough.eq(Mux(self.mode_write, count >= self.burst,
+            enough.eq(Mux(self.mode_write, (count >= self.burst) | (self.few_writes & (count >= self.batch)),
                           (self.writes_full & (count >= self.batch)) | (waited == self.write_wait))),
         ]
         with m.If(self.urgent):

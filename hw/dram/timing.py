@@ -60,12 +60,12 @@ DEVICES: dict[str, DeviceFigures] = {
         core_mhz=1000, command_buses=2, burst_bytes=32, burst_ns=1, bank_groups=4, banks_per_group=4, page_bytes=2048,
         cl=14, cwl=4, rcd=14, rp=14, ras=34, rc=48, rrd_s=4, rrd_l=6, faw=30, ccd_l=2, ccd_l_write=2, wtr_s=6, wtr_l=8,
         rtp=6, wr=16, rfc=260, refi=3900, turnaround=1),
-    # 6.4 Gb/s a pin, one 32-bit pseudo channel, burst length 8, 16 Gb. JESD238; core figures as for HBM2 parts of the same
-    # vendors.
+    # 6.4 Gb/s a pin, one 32-bit pseudo channel, burst length 8, 8 Gb a channel; clock 0.625 ns. JESD238; Ramulator 2.1
+    # HBM3_6400Mbps. tRCD is that of reads (writes need less); the idle time makes up its nRTW of 20 clocks.
     "hbm3": DeviceFigures(
         core_mhz=800, command_buses=2, burst_bytes=32, burst_ns=1.25, bank_groups=4, banks_per_group=4, page_bytes=1024,
-        cl=15, cwl=6.25, rcd=14, rp=14, ras=28, rc=42, rrd_s=2.5, rrd_l=3.75, faw=15, ccd_l=2.5, ccd_l_write=2.5, wtr_s=3.75,
-        wtr_l=6.25, rtp=5, wr=16, rfc=350, refi=3900, turnaround=1.25),
+        cl=12.5, cwl=6.25, rcd=19.375, rp=16.25, ras=28.125, rc=45, rrd_s=2.5, rrd_l=3.125, faw=15, ccd_l=2.5, ccd_l_write=2.5,
+        wtr_s=4.375, wtr_l=6.25, rtp=5.625, wr=20.625, rfc=350, refi=3900, turnaround=5),
     # 16-bit channel of two x8 8-Gb devices, 3200AA (22-22-22), CWL 16, tCK 0.625 ns. JESD79-4C tables 102, 136, 161.
     "ddr4-3200": DeviceFigures(
         core_mhz=1000, command_buses=1, burst_bytes=16, burst_ns=2.5, bank_groups=4, banks_per_group=4, page_bytes=2048,
@@ -76,7 +76,7 @@ DEVICES: dict[str, DeviceFigures] = {
     "ddr5-4800": DeviceFigures(
         core_mhz=900, command_buses=1, burst_bytes=32, burst_ns=10 / 3, bank_groups=8, banks_per_group=4, page_bytes=2048,
         cl=16.67, cwl=15.83, rcd=16.25, rp=16.25, ras=32, rc=48.25, rrd_s=10 / 3, rrd_l=5, faw=13.34, ccd_l=5, ccd_l_write=10,
-        wtr_s=2.5, wtr_l=10, rtp=7.5, wr=30, rfc=295, refi=3900, turnaround=0.84),
+        wtr_s=2.5, wtr_l=10, rtp=7.5, wr=30, rfc=295, refi=3900, turnaround=1.67),
 }
 
 

@@ -16,7 +16,7 @@ CONFIG = preset("tiny")
 
 @pytest.fixture(scope="module")
 def pair():
-    return Pair(CONFIG, link_cycles=9)
+    return Pair(CONFIG, link_cycles=9, optimize="-O0")      # short runs: the build is what takes time
 
 
 def test_a_stream_touches_no_memory_and_fills_the_link(pair):
