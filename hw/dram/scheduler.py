@@ -18,12 +18,13 @@ class Turnaround(wiring.Component):
     writes that a phase may issue before waiting reads end it; ``patience``, cycles without work in the present direction before
     the other one's is done; ``write_wait``, cycles that reads may keep writes waiting.
     Members: ``valid``, ``write`` In, over the queue's entries; ``writes_full`` In: no further write can be taken in; ``few_writes``
-    In: so few are left that they would keep few banks busy; ``issued`` In: a command of the present direction; ``urgent`` In: the oldest entry has waited too long; ``demand`` In, ``demand_write``
-    In: a request waits outside until the entries of this direction are done; ``mode_write`` Out: 1 while writes are issued.
+    In: so few are left that they would keep few banks busy; ``issued`` In: a command of the present direction; ``urgent`` In: the
+    oldest entry has waited too long; ``demand`` In, ``demand_write`` In: a request waits outside until the entries of this
+    direction are done; ``mode_write`` Out: 1 while writes are issued.
     Contract: writes gather while there are reads, and go out in one phase: when no further write fits (after ``batch`` reads),
     when they have waited for ``write_wait`` cycles, or when there were no reads for ``patience`` cycles. Reads come back when
-    few writes are left and ``batch`` are done, when all are done (two cycles later, in case one more comes), or after ``burst``. An urgent oldest entry of the other
-    direction and ``demand`` turn at once.
+    few writes are left and ``batch`` are done, when all are done (two cycles later, in case one more comes), or after ``burst``.
+    An urgent oldest entry of the other direction and ``demand`` turn at once.
     """
 
     def __init__(self, depth: int, *, batch: int, burst: int, patience: int, write_wait: int):
