@@ -24,6 +24,7 @@ DESCRIPTION = "share of the DDR peak that a copy between the tiers reaches; --ki
 
 HBM, DDR = 0, 1
 PACES = {"1.00": [0], "0.75": [0, 0, 0, 1], "0.50": [0, 1]}
+STREAM = 60_000              # beats of a stream, then it begins again
 WARM = 1000                  # cycles before a stream is measured
 
 
@@ -41,9 +42,9 @@ class Copies:
         return int(self.random.integers(self.config.hbm.bytes // 4 // beat, self.config.hbm.bytes // 2 // beat - beats)) * beat
 
     def _streams(self, agcus) -> None:
-        loops = (Loop(4096, self.config.beat_bytes), Loop(60_000))
+        loops = (Loop(STREAM, self.config.beat_bytes), Loop(60_000))
         for agcu in agcus:
-            self.system.program(agcu, AGCUProgram(loads=(LoadProgram(loops=loops, base=self._place(4096)),)))
+            self.system.program(agcu, AGCUProgram(loads=(LoadProgram(loops=loops, base=self._place(STREAM)),)))
         self.bench.pulse("execute", sum(1 << agcu for agcu in agcus))
         self.bench.tick(WARM)
 
@@ -111,7 +112,7 @@ def run(config: RDUConfig, console, *, full: bool = False, kib: int = 128, seed:
                             metric("kept_of_alone", f"{case}: stream", beside / stream, "ratio")]
         for count in sorted({min(2, agcus + 1), agcus + 1}):
             step(f"{count} streams")
-            rates = [copies.stream(range(count), [0], 10_000) / config.hbm.channels for _ in range(4)]
+            rates = [copies.stream(range(count), [0], 32_000) / config.hbm.channels for _ in range(4)]
             metrics += [metric("share_of_hbm_peak", f"{count} streams, mean of 4 places", float(np.mean(rates)), "ratio"),
                         metric("share_of_hbm_peak", f"{count} streams, least of 4 places", min(rates), "ratio")]
     return metrics

@@ -5,7 +5,7 @@ from amaranth.lib import data
 
 __all__ = ["DEFAULT_INTERLEAVE", "TURN_ROUNDS", "interleave_layout", "locate"]
 
-TURN_BITS = 4
+TURN_BITS = 6
 TURN_ROUNDS = 1 << TURN_BITS
 
 # 128 beats: 4 KiB of `small`. While a stream is in one channel, the others can write or open rows.

@@ -8,7 +8,7 @@ from hw.config import DRAMConfig, RDUConfig
 
 __all__ = ["Interleave"]
 
-TURN_BITS = 4        # log2 of hw.tln.interleave.TURN_ROUNDS
+TURN_BITS = 6        # log2 of hw.tln.interleave.TURN_ROUNDS
 
 
 @dataclass(frozen=True, kw_only=True)
