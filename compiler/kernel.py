@@ -123,7 +123,9 @@ class KernelBuilder:
         routes = self.routes()
         throttles = (automatic(routes) if self.throttle else {}) | self._throttles
         senders = sender_fields(self.config, routes.routes, throttles, self._sequences)
-        programs = {unit.number: self._words(unit, program, senders.get(unit.endpoint, {})) for unit, program in self._programs.items()}
+        programs = {unit.number: self._words(unit, program) for unit, program in self._programs.items()}
+        for unit in self._programs:
+            self._send(unit, programs[unit.number], senders.get(unit.endpoint, {}))
         programs |= routes.words()
         return Kernel(name=self.name, config_digest=self.config.digest, group=self.group, programs=programs,
                       arguments=dict(self._arguments), symbols={
@@ -157,7 +159,7 @@ class KernelBuilder:
         self.flows.append(Flow(name=name, source=source, destinations=tuple(destinations), fabric=fabric, rate=rate,
                                dynamic=dynamic))
 
-    def _words(self, unit: Unit, program: Program, sender: dict[str, int]) -> dict[int, int]:
+    def _words(self, unit: Unit, program: Program) -> dict[int, int]:
         """Word index -> value of a unit's whole program; an AGCU's segment table, at its end, is left to the driver."""
         layout = unit_program_of(self.config, unit.kind)
         core_bit, _ = field_position(layout, "core")
@@ -165,6 +167,12 @@ class KernelBuilder:
         packed = (core if isinstance(core, int) else sum(word << 32 * index for index, word in enumerate(core))) << core_bit
         launch = layout.const({"launch": {"enable": 1, "group": self.group}})
         packed |= Const.cast(launch).value
-        packed |= sum(value << field_position(layout, path)[0] for path, value in sender.items())
         end = field_position(layout, "core.segments")[0] if unit.kind == "agcu" else layout.size
         return {word: packed >> 32 * word & 0xFFFFFFFF for word in range(end // 32)}
+
+    def _send(self, unit: Unit, words: dict[int, int], fields: dict[str, int]) -> None:
+        """Adds the settings of a unit's senders, field by field, to the words of its program."""
+        layout = unit_program_of(self.config, unit.kind)
+        for path, value in fields.items():
+            bit, _ = field_position(layout, path)
+            words[bit // 32] = words.get(bit // 32, 0) | value << bit % 32
