@@ -45,7 +45,8 @@ def _layout(graph: Graph, words: set[str]) -> Layout:
     size = {DType.FP32: 4, DType.INT32: 4, DType.INT8: 4}
 
     def root(tensor: Tensor) -> None:
-        bytes_ = size.get(tensor.dtype, 4 if tensor.name in words else 2)
+        odd = not tensor.shape or tensor.shape[-1] % 2 == 1        # rows of an odd number of BF16 would not start at words
+        bytes_ = size.get(tensor.dtype, 4 if odd or tensor.name in words else 2)
         found.homes[tensor.name] = Home(tensor.name, bytes_, Pattern.contiguous(prod(tensor.shape)))
         found.roots[tensor.name] = tensor
 

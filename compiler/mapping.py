@@ -69,7 +69,7 @@ class Section:
 
     ``homes``: of every tensor that is in memory before the kernel or after it. ``inside``: tensors that later nodes of this
     section read as streams; ``kept``: tensors that have to be in memory afterwards. ``launch_dims``: how many outermost loops are
-    walked by launches instead of engines (only with a single node).
+    walked by launches instead of engines (only with a single node). ``grids``: MATMUL node -> PCUs (by rows, by columns).
     """
 
     config: RDUConfig
@@ -81,6 +81,7 @@ class Section:
     launch_dims: int = 0
     feeds: dict[str, Feed] = field(default_factory=dict)
     launches: tuple[int, ...] = ()
+    grids: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def lanes(self) -> int:
@@ -94,9 +95,10 @@ class Section:
         """Whether a tensor is packed BF16, in memory and as a stream."""
         return self.homes[name].size == 2
 
-    def rounds(self, name: str) -> bool:
-        """Whether values of this tensor are BF16 in FP32 words, so that their maker has to round them."""
-        return self.graph[name].dtype is DType.BF16 and not self.packed(name)
+    def rounds(self, name: str, words: bool = False) -> bool:
+        """Whether values of this tensor are BF16 in FP32 words (always, if they travel as ``words``), so that their maker has to
+        round them."""
+        return self.graph[name].dtype is DType.BF16 and (words or not self.packed(name))
 
     def note_launch(self, since: int, dims: Sequence[Dim], operand: int, size: int) -> None:
         """Remembers for all engines made ``since`` how far a step of each launch dimension moves them."""

@@ -17,7 +17,7 @@ from .mapping import Feed, Section, Unstreamable
 from .pattern import Dim, Pattern, common_dims, merge_dims
 from .streams import LONGEST, factors, load_rows, load_scalars, store_rows, store_scalars, vectors_of
 
-__all__ = ["map_copy", "map_map", "map_reduce"]
+__all__ = ["map_copy", "map_map", "map_placed", "map_reduce"]
 
 _REDUCE = {Reduction.SUM: Reduce.SUM, Reduction.MAX: Reduce.MAX, Reduction.MIN: Reduce.MIN, Reduction.ARGMAX: Reduce.ARGMAX}
 
@@ -77,11 +77,12 @@ def map_map(section: Section, node: Node) -> None:
     out = node.output
     shape = section.graph[out].shape or (1,)
     steps = list(node.attributes.steps)
-    if section.rounds(out):
-        steps.append(Step(Function.TO_BF16, (Argument("step", len(steps) - 1),)))
     used = {a.value for step in steps for a in step.arguments if a.kind == "input"}
     streamed = {i for i in used if node.inputs[i] in section.feeds}
     fused = bool(streamed) or out in section.inside
+    words = fused and shape[-1] == 1 and all(section.take(node.inputs[i]).scalar for i in streamed)
+    if section.rounds(out, words):
+        steps.append(Step(Function.TO_BF16, (Argument("step", len(steps) - 1),)))
     index_axes = sorted({a.value for step in steps for a in step.arguments if a.kind == "index" and shape[a.value] > 1})
     memory = [i for i in sorted(used) if i not in streamed]
     operands = [(section.homes[node.inputs[i]].pattern, section.graph[node.inputs[i]].shape) for i in memory]
@@ -92,7 +93,6 @@ def map_map(section: Section, node: Node) -> None:
     space = _Space(section, shape, operands, keep=index_axes, row_axis=fused)
     if any(dim.axis in index_axes for dim in space.launch):
         raise CompileError(f"node {node.name!r}: an index of a dimension that launches walk", way_out="use fewer dimensions")
-    words = fused and shape[-1] == 1 and space.n == 1 and all(section.take(node.inputs[i]).scalar for i in streamed)
     loops = space.loops(section.lanes, bool(index_axes))
     index = _index_levels(node, index_axes, shape, space)
     feeds, levels = {}, {}
@@ -170,10 +170,10 @@ def _repeated(section: Section, stored, outer, row):
 
 def _stream_operand(section: Section, node: Node, i: int, shape, space: _Space, words: bool) -> Feed:
     name = node.inputs[i]
-    own, feed = section.graph[name].shape, section.take(name)
+    own, feed = section.graph[name].shape or (1,), section.take(name)
     if prod(own[:-1]) != prod(shape[:-1]) or prod(own[:-1]) != feed.rows or feed.rows != space.rows:
         raise Unstreamable(f"{name} is broadcast over rows")
-    if feed.scalar != (own[-1] == 1) or (not feed.scalar and feed.n != shape[-1]) or (feed.scalar and shape[-1] > 1) is None:
+    if feed.scalar != (own[-1] == 1) or (not feed.scalar and feed.n != shape[-1]):
         raise Unstreamable(f"{name} has other rows")
     if not feed.scalar and own[-1] != shape[-1]:
         raise Unstreamable(f"{name} is broadcast within rows")
@@ -224,7 +224,7 @@ def map_reduce(section: Section, node: Node) -> None:
     unit = section.net.add("pcu", node.name, program, work=space.rows * -(-n // lanes))
     section.attach(feed, unit, 0)
     made = replace(section.made(unit, space.rows, 1, [feed], scalar=True), lag=feed.lag + 1)
-    if section.rounds(out) and kind is Reduce.SUM:
+    if section.rounds(out, True) and kind is Reduce.SUM:
         made = _rounded_scalar(section, node.name, made)
     if out in section.kept:
         home, before, place = section.homes[out], len(section.net.units), len(operands) - 1
@@ -273,3 +273,28 @@ def map_copy(section: Section, node: Node, source: str | None, places: Pattern, 
     outer, row = space.of(1)
     store_rows(section.net, feed.port, replace(out.stored(), offset=out.pattern.offset + places.offset), outer, row)
     section.note_launch(before, space.launch, 1, out.size)
+
+
+def map_placed(section: Section, node: Node) -> None:
+    """Adds a COPY that fills its output, its inputs from streams or from memory."""
+    graph, out = section.graph, section.homes[node.output]
+    if sum(graph[name].elements for name in node.inputs) != graph[node.output].elements or node.output in section.inside:
+        raise Unstreamable("a copy that leaves gaps, or that is read in the same kernel")
+    for name, place in zip(node.inputs, node.attributes.places, strict=True):
+        shape = graph[name].shape or (1,)
+        pattern = Pattern.of(shape, place.strides or (1,), place.offset)
+        if name not in section.feeds:
+            if section.homes[name].size != out.size:
+                raise Unstreamable("a copy does not convert")
+            map_copy(section, node, name, pattern, shape)
+            continue
+        feed = section.take(name)
+        if feed.packed != (out.size == 2) or feed.scalar != (shape[-1] == 1) or not (feed.scalar or feed.n == shape[-1]):
+            raise Unstreamable(f"{name} has other rows")
+        loops = pattern.shaped(shape)
+        stored = replace(out.stored(), offset=out.pattern.offset + place.offset)
+        outer, row = [loop for axis in loops[:-1] for loop in axis], loops[-1]
+        if feed.scalar:
+            store_scalars(section.net, feed.port, stored, [*outer, *row])
+        else:
+            store_rows(section.net, feed.port, stored, outer, row)

@@ -12,7 +12,7 @@ from sim.device import VerilatedBackend
 from sw_driver.device import Device
 
 CONFIG = preset("small")
-QUICK = [("digits_cnn", "full"), ("gpt_decode", "full"), ("monarch", "none"), ("lstm_bf16", "full")]
+QUICK = [("digits_cnn", "full"), ("gpt_decode", "full"), ("monarch", "none"), ("train_step", "full"), ("vit_bf16", "full")]
 
 
 @pytest.fixture(scope="module")
