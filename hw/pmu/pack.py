@@ -66,8 +66,9 @@ def _engine(program: PMUProgram, engine: Engine, config: PMUConfig) -> dict:
             sum(1 << config.vector_inputs + port for port in engine.scalars)
     if isinstance(engine, Read):
         fields |= {"synchronised": engine.synchronised, "scalar": engine.scalar}
-        if engine.permute:
-            fields |= {"permute": 1, "lanes": list(engine.permute)}
+        order = engine.permute if not engine.word else None if engine.scalar else (0,) * config.lanes   # a word: in every lane
+        if order:
+            fields |= {"permute": 1, "lanes": list(order)}
     return fields
 
 

@@ -87,9 +87,9 @@ class Write(Engine):
 class Read(Engine):
     """A read engine. ``synchronised``: waits for written buffers (else it reads what is there: a table).
 
-    ``scalar``: emits words to its scalar output. ``transposed``: a vector is one element of each of several rows of the striped
-    buffer (``pitch`` elements apart) instead of neighbours in one row. ``permute``: lane i of a vector is lane ``permute[i]`` of
-    what was read.
+    ``scalar``: emits words to its scalar output; a word that goes to the vector output is in every lane. ``transposed``: a
+    vector is one element of each of several rows of the striped buffer (``pitch`` elements apart) instead of neighbours in one
+    row. ``permute``: lane i of a vector is lane ``permute[i]`` of what was read.
     """
 
     synchronised: bool = True

@@ -156,16 +156,16 @@ def scalars_to_vectors(config: PMUConfig, *, words: int, count: int = 1, repeat:
 
 
 def vectors_to_scalars(config: PMUConfig, *, words: int, count: int = 1, repeat: int = 1, buffers: int = 2, source: int = 0,
-                       engines: tuple[int, ...] = (0,)) -> PMUProgram:
+                       engines: tuple[int, ...] = (0,), broadcast: bool = False) -> PMUProgram:
     """``count`` rows of ceil(words / lanes) vectors are written and leave word by word on the scalar outputs, ``repeat`` times:
-    probabilities, each held by its consumer for a row of V.
+    probabilities, each held by its consumer for a row of V. ``broadcast``: on the vector outputs, each word in every lane.
 
     Lengths: ``words`` (read), ``vectors`` = ceil(words / lanes) (write), ``repeat``, ``count``.
     """
     lanes = config.lanes
     vectors = -(-words // lanes)
     stride, bank_map = separate_buffers(config, vectors, buffers)
-    read = Read(loops=(Loop(words, 1), Loop(repeat), Loop(count)), handover=2, word=True, scalar=True)
+    read = Read(loops=(Loop(words, 1), Loop(repeat), Loop(count)), handover=2, word=True, scalar=not broadcast)
     return PMUProgram(
         write=Write(loops=(Loop(vectors, lanes), Loop(count)), handover=1, vectors=(source,)),
         reads=_reads(config, engines, read), buffers=buffers, buffer_stride=stride * lanes, bank_map=bank_map,

@@ -78,6 +78,12 @@ def test_scores_become_vectors_and_probabilities_words(length):
     assert events["read1_vectors"] == 6 * length
 
 
+def test_a_word_in_every_lane():
+    data = words(8, 3, LANES)
+    out, _ = run(vectors_to_scalars(CONFIG, words=6, count=1, repeat=2, broadcast=True), vectors={0: data[:2]})
+    assert np.array_equal(np.array(out[0]), np.tile(data.ravel()[:6], 2)[:, None].repeat(LANES, axis=1))
+
+
 @pytest.mark.parametrize(("element", "columns"), [(Element.WORD, 16), (Element.WORD, 8), (Element.WORD, 4), (Element.WORD, 2),
                                                   (Element.HALF, 32), (Element.HALF, 16), (Element.HALF, 8), (Element.HALF, 4)])
 def test_rotary_reads_one_buffer_at_two_offsets(element, columns):

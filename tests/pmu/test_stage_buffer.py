@@ -1,10 +1,13 @@
 """The commonest programs on the RTL against the numpy model, with random stalls."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from hw.pmu.address import within
 from hw.pmu.model import PMUModel
-from hw.pmu.program import Loop, PMUProgram, Read, Write
+from hw.pmu.program import Loop, PMUProgram, ProgramError, Read, Write
 from hw.pmu.recipes import fifo, stage_buffer
 
 from .harness import CONFIG, Bench, assert_same, words
@@ -93,3 +96,15 @@ def test_the_model_notices_a_wrong_reader():
     with pytest.raises(AssertionError):
         assert_same(out, PMUModel(CONFIG).run(other, {0: data}))
     assert np.array_equal(np.array(out[0]), data)
+
+
+def test_a_pmu_without_address_stages():
+    """Plain programs run as ever, one that needs a stage is refused."""
+    config = dataclasses.replace(CONFIG, address_stages=0)
+    program = stage_buffer(config, vectors=5, count=3)
+    data = words(7, 15, config.lanes)
+    [(out, *_)] = Bench(config).run(program, {0: data}).finish()
+    assert np.array_equal(np.array(out[0]), data)
+    staged = dataclasses.replace(program, write=dataclasses.replace(program.write, stages=(within(0, 9),)))
+    with pytest.raises(ProgramError, match="the engines use 1, the PMU has 0"):
+        staged.pack(config)
