@@ -25,7 +25,7 @@ def test_pcu(tmp_path):
 
 
 def test_pmu(tmp_path):
-    assert run(PMU(CONFIG.pmu), "pmu", tmp_path) == 2
+    assert run(PMU(CONFIG.pmu), "pmu", tmp_path) == 4
 
 
 def test_switch(tmp_path):

@@ -39,7 +39,7 @@ def queue_design(program):
         m.d.sync += left.eq(left + 1)
         m.d.comb += Assert(left < entered)
         with m.If(left == which):
-            m.d.comb += Assert((out.p[0] == value) & (out.p[1] == (~value | 0xFFFFFFF0)))
+            m.d.comb += Assert((out.p[0] == value) & (out.p[1] == (~value)[:4]))
     # What is inside: the scratchpad, what is on its way into it, and the output FIFO.
     m.d.comb += Assert(entered - left <= DEPTH + 6)
     return m, [which, valid, ready, word]
