@@ -26,9 +26,10 @@ VECTORS_PER_CYCLE = 1.5       # from HBM, over all engines, of `small`: two chan
 BEATS_PER_CHANNEL = 0.75
 DDR_BYTES_PER_CYCLE = 6.0
 AGCU_RATE = 0.6               # vectors a cycle of one AGCU: its requests under way over the memory's latency
-START, LOAD, STORE = 12, 62, 40
-PCU_FILL, PMU_FILL, HOP = 38, 8, 3
-REFRESH = 1.06                # memory is away for a refresh now and then
+WORD_RATE = 0.65              # words a cycle of a load engine whose words lie in beats of their own, by the same limit
+SCATTERED = 32                # bytes from one word to the next from which on they do
+START, LOAD, STORE = 6, 25, 20
+PCU_FILL, PMU_FILL, HOP = 28, 4, 2
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def predict(net: Netlist) -> Prediction:
     busiest, what = max(parts)
     if busiest < deepest / 2:
         what = "latency"
-    return Prediction(round((START + deepest + busiest) * REFRESH), what, moved)
+    return Prediction(round(START + deepest + busiest), what, moved)
 
 
 def _work(unit: VirtualUnit) -> float:
@@ -69,6 +70,8 @@ def _work(unit: VirtualUnit) -> float:
     program = unit.program
     if unit.kind == "load" and not unit.is_word:
         return program.iterations / (1.0 if program.access is Access.FILL else AGCU_RATE if _sparse(unit) else 1.0)
+    if unit.kind == "load" and abs(program.loops[0].stride) >= SCATTERED:
+        return program.iterations / WORD_RATE
     if unit.kind in ("load", "store"):
         return program.iterations
     if unit.kind == "pmu":
