@@ -1,20 +1,23 @@
 """The socket's generated Verilog: each module once, and other people's tools take it."""
 
+import dataclasses
 import shutil
 
 import pytest
 
-from hw.config import preset
+from hw.config import PeerConfig, preset
 from hw.socket import Socket
 from sim.generate import cached_verilog
 from sim.lint import check_icarus, check_verilator, check_yosys, modules
 from sim.toolchain import ToolchainError
 
-SIZES = ["tiny", pytest.param("small", marks=pytest.mark.long)]
+SIZES = ["tiny", pytest.param("small", marks=pytest.mark.long), pytest.param("tiny, two peer links", marks=pytest.mark.long)]
 
 
 def socket(name: str) -> str:
-    config = preset(name)
+    config = preset(name.split(",")[0])
+    if "peer" in name:
+        config = dataclasses.replace(config, peer=PeerConfig(links=2))
     return cached_verilog(lambda: Socket(config), "socket", config.to_json())
 
 
