@@ -1,4 +1,4 @@
-"""What the switches of a mesh cost to simulate, idle and busy: ``rdu bench rdn-cost [--mesh RxC]``.
+"""What the switches of a mesh cost to simulate, idle and busy: ``rdu bench rdn-cost [--mesh RxC --slots N]``.
 
 Traffic comes from counters beside the mesh, not from the bench, so that nothing but the switches is measured: every row and every
 column carries one packet per link per cycle in both directions, on all labels.
@@ -6,6 +6,7 @@ column carries one packet per link per cycle in both directions, on all labels.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from functools import reduce
 from operator import xor
@@ -24,7 +25,7 @@ from sim.unit_bench import UnitBench
 
 from .common import metric, steps
 
-DESCRIPTION = "simulation cost of the switches of a mesh, idle and busy; --mesh RxC (default 4x4)"
+DESCRIPTION = "simulation cost of the switches of a mesh, idle and busy; --mesh RxC (default 4x4) --slots N"
 
 
 class BusyMesh(wiring.Component):
@@ -51,7 +52,7 @@ class BusyMesh(wiring.Component):
                 *[(mesh.vector_in[column * links], mesh.vector_out[column * links]) for column in range(mesh.columns)]]
         for into, out in ends:
             data = count.replicate(mesh.config.lanes)
-            m.d.sync += [into.valid.eq(self.enable), into.label.eq(count), into.payload.data.eq(data)]
+            m.d.sync += [into.valid.eq(self.enable), into.label.eq(count % mesh.config.labels), into.payload.data.eq(data)]
             with m.If(out.valid):
                 m.d.sync += out.credit.eq(1 << out.label)
             with m.Else():
@@ -82,13 +83,13 @@ def seconds_per_cycle(bench: UnitBench, cycles: int = 4000, repeat: int = 5) -> 
     return best / cycles
 
 
-def run(socket: RDUConfig, console, *, full: bool = False, mesh: str = "4x4") -> list[dict]:
-    """Processor time per simulated cycle of a mesh of the preset's switches."""
+def run(socket: RDUConfig, console, *, full: bool = False, mesh: str = "4x4", slots: int = 0) -> list[dict]:
+    """Processor time per simulated cycle of a mesh of the preset's switches, with ``slots`` for dynamic packets that nobody sends."""
     sizes = mesh.lower().split("x")
     if len(sizes) != 2 or not all(size.isdecimal() and 1 < int(size) <= 16 for size in sizes):
         raise ValueError(f"mesh={mesh} must be ROWSxCOLUMNS, each from 2 to 16")
     rows, columns = map(int, sizes)
-    config = socket.rdn
+    config = dataclasses.replace(socket.rdn, dynamic_slots=slots)
     with steps(console, "building the mesh", 2) as step, UnitBench(BusyMesh(rows, columns, config), optimize="-O3") as bench:
         bench.set("write.valid", 1)
         for number in range(rows * columns):
