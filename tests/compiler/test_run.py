@@ -11,7 +11,10 @@ import onnx
 import onnxruntime
 import pytest
 
+from compiler.import_onnx import import_model
 from compiler.inputs import save_arrays
+from compiler.run import compile_graph
+from hw.config import preset
 from models import entry
 from sw_driver import cli
 
@@ -71,3 +74,10 @@ def test_wrong_use_is_one_line(folder, capsys, monkeypatch):
         shown = capsys.readouterr()
         assert end.value.code == 1 and text in shown.err and shown.err.count("\n") == 1, (words, shown.err)
         assert not (folder / "no").exists()
+
+
+def test_the_same_model_gives_the_same_kernels():
+    model, _ = entry("digits_mlp").build()
+    first, second = (compile_graph(import_model(model), preset("small")).program for _ in range(2))
+    assert [record.kernel for record in first.kernels] == [record.kernel for record in second.kernels]
+    assert first.launches == second.launches and first.symbols == second.symbols
