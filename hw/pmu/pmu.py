@@ -40,7 +40,7 @@ class PMU(DataflowUnit):
     address (hw/pmu/ecc.py). The wrong vector is not emitted, no access is performed any more, ``busy`` stays up until reset.
 
     Contract: each engine sustains one vector a cycle as long as no two meet in a bank. Packet to bank: 2 cycles; bank to
-    output: 2 cycles; last write of a buffer to its first vector at the output: 6 cycles.
+    output: 2 cycles; a buffer's last packet taken to its first vector at the output: 5 cycles.
     A buffer is handed over whole; the contents of the scratchpad outlive a program. Every output is registered.
     Source: SN40L paper IV.B; the choices are in docs/pmu.md.
     """

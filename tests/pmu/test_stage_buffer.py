@@ -4,9 +4,11 @@ import dataclasses
 
 import numpy as np
 import pytest
+from amaranth.sim import Simulator
 
 from hw.pmu.address import within
 from hw.pmu.model import PMUModel
+from hw.pmu.pmu import PMU
 from hw.pmu.program import Loop, PMUProgram, ProgramError, Read, Write
 from hw.pmu.recipes import fifo, stage_buffer
 
@@ -108,3 +110,28 @@ def test_a_pmu_without_address_stages():
     staged = dataclasses.replace(program, write=dataclasses.replace(program.write, stages=(within(0, 9),)))
     with pytest.raises(ProgramError, match="the engines use 1, the PMU has 0"):
         staged.pack(config)
+
+
+def test_latency_from_the_last_packet_to_the_first_vector():
+    """The timing diagram of docs/pmu.md: 5 cycles, and writing goes on while the first buffer is read."""
+    dut, seen = PMU(CONFIG), {"taken": [], "written": [], "read": [], "out": []}
+    program = stage_buffer(CONFIG, vectors=3, count=3).pack(CONFIG)
+
+    async def main(ctx):
+        ctx.set(dut.program.as_value(), program)
+        ctx.set(dut.execute, 1)
+        ctx.set(dut.vector_out[0].ready, 1)
+        for cycle in range(24):
+            ctx.set(dut.vector_in[0].valid, len(seen["taken"]) < 9)
+            for name, happens in (("taken", dut.vector_in[0].valid & dut.vector_in[0].ready), ("written", dut.events.write_vectors),
+                                  ("read", dut.events.read0_vectors), ("out", dut.vector_out[0].valid)):
+                seen[name] += [cycle] * ctx.get(happens)
+            await ctx.tick()
+            ctx.set(dut.execute, 0)
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-9)
+    simulator.add_testbench(main)
+    simulator.run()
+    assert seen == {"taken": [*range(1, 7), 9, 10, 11], "written": [*range(2, 8), 10, 11, 12],
+                    "read": [*range(6, 12), 14, 15, 16], "out": [*range(8, 14), 16, 17, 18]}
