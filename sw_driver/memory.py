@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 __all__ = ["ALIGNMENT", "Buffer", "DeviceMemoryError", "TierAllocator"]
 
-ALIGNMENT = 256          # bytes; a whole number of beats and of channel interleaves in every preset
+ALIGNMENT = 256          # bytes; a whole number of beats in every preset
 
 
 class DeviceMemoryError(MemoryError):
