@@ -1,0 +1,90 @@
+"""Serving the language composition: latency against the number of experts, order of service, look-ahead, share of the DDR's peak.
+
+    rdu bench coe-llm [--requests N] [--resident N] [--experts N,N,...] [--launch ho|so]
+
+Requests of 8 bytes that get 4 tokens, from experts drawn evenly; experts beyond the 8 trained ones are copies of them with perturbed
+weights. Metrics: ``latency`` (mean cycles of a request; case experts=N, and its switch, prefill and decode parts) with a warm cache of
+``resident`` experts in HBM; ``cycles`` (mean per request; case fcfs, reordered, look-ahead; 4 experts, 2 of them resident, SO);
+``switch_share_of_ddr_peak``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from coe_app.llm.main import summary
+from coe_app.llm.serve import LanguageServer
+from coe_app.llm.weights import Prompt, load_experts, load_router, many_experts
+from hw.config import RDUConfig
+from sim.device import VerilatedBackend
+from sw_driver.device import Device
+
+from .common import metric, steps
+
+DESCRIPTION = "the language composition: latency against experts, order of service, look-ahead; --requests N (4) --experts N,N,..."
+SEED = 9
+TOKENS = 4
+
+
+def _prompts(count: int) -> list[Prompt]:
+    rng = np.random.default_rng(SEED)
+    return [Prompt(bytes(rng.integers(97, 123, 8).tolist())) for _ in range(count)]
+
+
+def _served(server: LanguageServer, chosen: list[int], *, reorder: bool = False) -> list:
+    server.choose = lambda request, _: chosen[request]
+    replies = list(server.serve(_prompts(len(chosen)), tokens=TOKENS, reorder=reorder))
+    wrong = [reply for reply in replies if reply.error or not reply.bit_exact]
+    if wrong:
+        raise AssertionError(f"request {wrong[0].index}: {wrong[0].error or 'differs from the numpy model'}")
+    return replies
+
+
+def _latency(config: RDUConfig, number: int, resident: int, requests: int, hardware: bool) -> list[dict]:
+    experts, rng = many_experts(load_experts(), number), np.random.default_rng(SEED + number)
+    with Device(VerilatedBackend(config)) as device:
+        server = LanguageServer(device, load_router(), experts, resident=min(resident, number), hardware=hardware)
+        for expert in range(min(resident, number)):
+            server.cache.lookup(expert)
+        begin = device.cycles
+        replies = _served(server, [int(expert) for expert in rng.integers(0, number, requests)])
+        cycles = device.cycles - begin
+        values = summary(replies, server, config, cycles=cycles, cycles_per_second=0.0)
+    rows = [metric("latency", f"experts={number}", float(np.mean([sum(reply.cycles.values()) for reply in replies])), "cycles/request")]
+    rows += [metric(f"latency_{phase}", f"experts={number}", float(np.mean([reply.cycles[phase] for reply in replies])), "cycles/request")
+             for phase in ("router", "switch", "prefill", "decode")]
+    if values["switch_share_of_ddr_peak"]:
+        rows.append(metric("switch_share_of_ddr_peak", f"experts={number}", values["switch_share_of_ddr_peak"], "of the DDR peak"))
+    return rows
+
+
+def _orders(config: RDUConfig, requests: int) -> list[dict]:
+    """The same requests, four experts in turn, of which two are resident."""
+    chosen, rows = [number % 4 if number % 3 else 0 for number in range(requests)], []
+    for case, options, reorder in (("fcfs", {}, False), ("reordered", {}, True), ("look-ahead", {"look_ahead": True}, False)):
+        with Device(VerilatedBackend(config)) as device:
+            server = LanguageServer(device, load_router(), load_experts()[:4], resident=2, verify=False, **options)
+            begin = device.cycles
+            _served(server, chosen, reorder=reorder)
+            rows.append(metric("cycles", case, (device.cycles - begin) / requests, "cycles/request"))
+            rows.append(metric("hit_rate", case, server.cache.hit_rate, "of the look-ups"))
+    return rows
+
+
+def run(config: RDUConfig, console, *, full: bool = False, requests: int = 4, resident: int = 4, experts: str = "1,4,16",
+        launch: str = "ho") -> list[dict]:
+    """The rows of all measurements."""
+    if full:
+        requests, resident, experts = max(requests, 12), max(resident, 8), "1,2,4,8,12,20,50,100,150"
+    numbers = [int(number) for number in experts.split(",")]
+    if launch not in ("ho", "so") or not all(1 <= number <= 200 for number in numbers) or not 1 <= requests <= 1000 or resident < 1:
+        raise ValueError(f"launch={launch}, experts={experts}, requests={requests}, resident={resident}: launch is ho or so, "
+                         "experts are from 1 to 200, requests from 1 to 1000, resident at least 1")
+    rows = []
+    with steps(console, f"building the simulator of {config.name}", len(numbers) + 1) as step:
+        for number in numbers:
+            step(f"{number} experts")
+            rows += _latency(config, number, resident, requests, launch == "ho")
+        step("order of service")
+        rows += _orders(config, max(requests, 8))
+    return rows
