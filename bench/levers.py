@@ -2,9 +2,9 @@
 
     rdu bench levers [--tokens N] [--prompt N]
 
-Metric ``cycles``: of the whole prefill (decode: per token, greedy), host accesses included; case: workload, kernels (fused: two for
-a layer), launch (so: by the host, ho: a schedule), bank bits chosen or lowest, load engines throttled to 0.75 vectors a cycle or not. Every
-run's logits are compared with the numpy model.
+Metric ``cycles``: of the whole prefill (decode: per token, greedy), host accesses included; case: workload, kernels (fused: two for a
+layer; unfused: one for each operator, 14 for a layer, SO only), launch (so: by the host, ho: a schedule), bank bits chosen or
+lowest, load engines throttled to 0.75 vectors a cycle or not. Every run's logits are compared with the numpy model.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from coe_app.llm.kernels import TILE
 from coe_app.llm.roofline import decode_bound
 from coe_app.llm.schedules import decode_schedule, prefill_schedule
 from coe_app.llm.streams import expert_image
+from coe_app.llm.unfused import UnfusedEngine
 from coe_app.llm.weights import load_experts, load_prompts
 from hw.config import RDUConfig
 from sim.device import VerilatedBackend
@@ -27,7 +28,7 @@ from sw_driver.device import HBM, Device
 
 from .common import metric, steps
 
-DESCRIPTION = "levers on the language decoder: SO/HO, bank bits, throttling; --tokens N (2) --prompt N (8)"
+DESCRIPTION = "levers on the language decoder: fused/unfused, SO/HO, bank bits, throttling; --tokens N (2) --prompt N (8)"
 THROTTLE = 0.75
 
 
@@ -90,10 +91,11 @@ def run(config: RDUConfig, console, *, full: bool = False, tokens: int = 2, prom
         for bank_bits, throttle in combinations:
             suffix = f"bank-bits-{'on' if bank_bits else 'off'}, throttle-{'on' if throttle else 'off'}"
             step(suffix)
-            for fused, kind in (("fused", Engine),):
+            for fused, kind in (("fused", Engine), ("unfused", UnfusedEngine)):
                 engine = kind(device, layout, levers=Levers(bank_bits=bank_bits, throttle=throttle))
                 workload = _Workload(engine, expert, weights, text, tokens)
-                for launch, measure in (("so", workload.host), ("ho", workload.hardware)):
+                launches = (("so", workload.host), ("ho", workload.hardware))
+                for launch, measure in launches[:1] if kind is UnfusedEngine else launches:
                     prefill, decode = measure()
                     rows.append(metric("cycles", f"prefill, {fused}, {launch}, {suffix}", prefill, "cycles"))
                     rows.append(metric("cycles", f"decode, {fused}, {launch}, {suffix}", float(decode), "cycles/token"))

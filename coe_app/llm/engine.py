@@ -9,6 +9,7 @@ import numpy as np
 from coe_app.kernels import _copy
 from hw.config import RDUConfig
 from sw_driver.device import HBM, Device
+from sw_driver.kernel import Kernel
 from sw_driver.memory import Buffer
 
 from . import kernels
@@ -88,7 +89,7 @@ class Engine:
         self.device.write(self.tokens, np.asarray(tokens, dtype=np.int32))
         self.embed(weights, self.tokens.address, count)
         self._layers(weights.address, count)
-        self._launch(self.head, **self.head_arguments(weights.address, count - 1))
+        self._run(self.head_launches(weights.address, count - 1))
 
     def embed(self, weights: Buffer, tokens: int, count: int) -> None:
         """Embedding rows of ``count`` token words at HBM address ``tokens`` to the first layer's input."""
@@ -98,7 +99,7 @@ class Engine:
         """One decode step of the token whose embedding the head left in ``x``."""
         self._check(1)
         self._layers(weights.address, 1)
-        self._launch(self.head, **self.head_arguments(weights.address, 0))
+        self._run(self.head_launches(weights.address, 0))
 
     def _check(self, count: int) -> None:
         if count < 1 or self.position + count > CONTEXT:
@@ -108,13 +109,30 @@ class Engine:
         for layer in range(LAYERS):
             for first in range(0, count, kernels.ENTER_ROWS):        # one kernel for all rows, then the other: two program loads
                 rows = min(kernels.ENTER_ROWS, count - first)
-                self._launch(self.enter, **self.enter_arguments(weights, layer, first, rows))
+                self._run(self.enter_launches(weights, layer, first, rows))
             for first in range(0, count, kernels.ATTEND_ROWS):
                 rows = min(kernels.ATTEND_ROWS, count - first)
                 position = self.position + first
                 tiles = (position + rows - 1) // kernels.TILE + 1
-                self._launch(self.attend, **self.attend_arguments(weights, layer, first, rows, position, tiles))
+                self._run(self.attend_launches(weights, layer, first, rows, position, tiles))
         self.position += count
+
+    def _run(self, launches: list[tuple[Kernel, dict]]) -> None:
+        for kernel, arguments in launches:
+            self._launch(kernel, **arguments)
+
+    # What is launched for a pass; other ways to cut the decoder into kernels override these ------------------------------------
+    def enter_launches(self, weights, layer: int, first, rows: int) -> list[tuple[Kernel, dict]]:
+        """Kernels and arguments of the entering products of a pass."""
+        return [(self.enter, self.enter_arguments(weights, layer, first, rows))]
+
+    def attend_launches(self, weights, layer: int, first, rows: int, position, tiles) -> list[tuple[Kernel, dict]]:
+        """Kernels and arguments of a pass from the projections to the layer's result."""
+        return [(self.attend, self.attend_arguments(weights, layer, first, rows, position, tiles))]
+
+    def head_launches(self, weights, row: int) -> list[tuple[Kernel, dict]]:
+        """Kernels and arguments from the last layer's result to the next token."""
+        return [(self.head, self.head_arguments(weights, row))]
 
     # Arguments: addresses, row numbers and positions may be values of a schedule ----------------------------------------------
     def embedding_arguments(self, weights, count: int) -> dict:

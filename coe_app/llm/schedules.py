@@ -11,6 +11,11 @@ from .shape import CONTEXT, LAYERS, VOCABULARY
 __all__ = ["decode_schedule", "prefill_schedule"]
 
 
+def _launch(schedule: Schedule, launches: list) -> None:
+    for kernel, arguments in launches:
+        schedule.launch(kernel, **arguments)
+
+
 def decode_schedule(engine: Engine) -> Schedule:
     """Greedy decode. Values to begin with: ``weights`` (HBM address of the expert), ``position`` of the next token, ``tiles`` =
     position // TILE + 1, ``column`` = position % TILE, ``count`` of steps. Each step's token is written to ``engine.tokens``, word by
@@ -24,9 +29,9 @@ def decode_schedule(engine: Engine) -> Schedule:
     token = schedule.value("token", most=VOCABULARY - 1)
     with schedule.loop(count) as loop:
         for layer in range(LAYERS):
-            schedule.launch(engine.enter, **engine.enter_arguments(weights, layer, 0, 1))
-            schedule.launch(engine.attend, **engine.attend_arguments(weights, layer, 0, 1, position, tiles))
-        schedule.launch(engine.head, **engine.head_arguments(weights, 0))
+            _launch(schedule, engine.enter_launches(weights, layer, 0, 1))
+            _launch(schedule, engine.attend_launches(weights, layer, 0, 1, position, tiles))
+        _launch(schedule, engine.head_launches(weights, 0))
         schedule.set(position, position + 1)
         schedule.set(column, column + 1)
         with schedule.loop(1):                               # if column == TILE
@@ -51,12 +56,12 @@ def prefill_schedule(engine: Engine, count: int) -> Schedule:
         if whole:
             schedule.set(row, 0)
             with schedule.loop(whole):
-                schedule.launch(engine.enter, **engine.enter_arguments(weights, layer, row, kernels.ENTER_ROWS))
+                _launch(schedule, engine.enter_launches(weights, layer, row, kernels.ENTER_ROWS))
                 schedule.set(row, row + kernels.ENTER_ROWS)
         if rest:
-            schedule.launch(engine.enter, **engine.enter_arguments(weights, layer, whole * kernels.ENTER_ROWS, rest))
+            _launch(schedule, engine.enter_launches(weights, layer, whole * kernels.ENTER_ROWS, rest))
         _attend(schedule, engine, (weights, row, tiles), layer, count)
-    schedule.launch(engine.head, **engine.head_arguments(weights, count - 1))
+    _launch(schedule, engine.head_launches(weights, count - 1))
     return schedule
 
 
@@ -71,7 +76,7 @@ def _attend(schedule: Schedule, engine: Engine, values: tuple, layer: int, count
 
     def passes_of(number: int) -> None:
         with schedule.loop(number):
-            schedule.launch(engine.attend, **engine.attend_arguments(weights, layer, row, rows, row, tiles))
+            _launch(schedule, engine.attend_launches(weights, layer, row, rows, row, tiles))
             schedule.set(row, row + rows)
 
     if full:
@@ -81,5 +86,4 @@ def _attend(schedule: Schedule, engine: Engine, values: tuple, layer: int, count
     if rest:
         passes_of(rest)
     if odd:
-        schedule.launch(engine.attend, **engine.attend_arguments(weights, layer, count - 1, 1, count - 1,
-                                                                 (count - 1) // kernels.TILE + 1))
+        _launch(schedule, engine.attend_launches(weights, layer, count - 1, 1, count - 1, (count - 1) // kernels.TILE + 1))
