@@ -46,12 +46,13 @@ def test_several_resident_kernels_keep_the_routes_they_were_loaded_with():
     for row in range(3):
         kernel = KernelBuilder(CONFIG, f"k{row}", resident=tuple(built))
         for wire in range(4):
-            kernel._flow("control", ("unit", row, 0, wire), (("unit", 0, 3, (wire + row) % 4) if row == 0 else ("unit", 3, row, wire),), 1)
+            end = ("unit", 0, 3, wire) if row == 0 else ("unit", 3, row, wire)
+            kernel._flow("control", ("unit", row, 0, wire), (end,), 1)
         built.append(kernel)
     words = [kernel.routes().words() for kernel in built]
     last = KernelBuilder(CONFIG, "last", resident=tuple(built))
     last._flow("control", ("unit", 3, 3, 0), (("unit", 0, 0, 0),), 1)
-    taken = [((edge, label)) for kernel in (*built, last) for route in kernel.routes().routes for edge, label in route.labels.items()]
+    taken = [(edge, label) for kernel in (*built, last) for route in kernel.routes().routes for edge, label in route.labels.items()]
     assert len(taken) == len(set(taken))
     assert [kernel.routes().words() for kernel in built] == words
 
