@@ -310,7 +310,14 @@ class Emitter:
             batch = np.broadcast_shapes(left[:-2], right[:-2])
         except ValueError:
             raise GraphError(f"node {self.origin!r}: {self.tensors[a]} and {self.tensors[b]} do not broadcast") from None
+        if bias is None and self.tensors[a].is_constant and self._is_transposed(b):
+            return self.swap(self.matmul(self.swap(b), self.swap(a)))        # the rows as they lie, the constant turned round
         return self._node(Core.MATMUL, [a, b, bias] if bias else [a, b], (*batch, left[-2], right[-1]), self.dtype(a), Matmul())
+
+    def _is_transposed(self, x: str) -> bool:
+        """Whether the neighbours in memory of a view are those of its last axis but one."""
+        strides = self.source(x)[1].strides
+        return strides is not None and x in self._views and strides[-2] == 1 and strides[-1] > 1
 
     def reduce(self, kind: Reduction, x: str, axes: Sequence[int], keepdims: bool = True) -> str:
         """Reduction over several axes; they are moved behind the others and become one."""

@@ -9,6 +9,7 @@ from compiler.front import Dump, front
 from compiler.import_onnx import import_model
 from compiler.ir import Core, DType, View
 from compiler.reference import run
+from models import entry
 
 from .onnx_models import agree, model, one_node
 
@@ -185,3 +186,10 @@ def test_elementwise_work_is_done_in_the_order_in_which_tensors_lie():
     graph = core(made)
     shapes = [graph[node.output].shape for node in graph.nodes if node.op in (Core.MAP, Core.COPY)]
     assert shapes == [(2, 1, 8, 8), (2, 6, 6, 8), (2, 3, 3, 8), (2, 3, 3, 8), (2, 5, 5, 8), (2, 3, 3, 4), (2, 4, 3, 3)]
+
+
+def test_a_product_reads_rows_as_they_lie():
+    """Monarch's Gemm - Mul - Transpose - Gemm: the second product takes the first one's rows, the result is turned instead."""
+    graph = core(entry("monarch").build()[0])
+    assert [node.op for node in graph.nodes] == [Core.MATMUL, Core.MAP, Core.MATMUL, Core.VIEW, Core.COPY]
+    agree(*entry("monarch").build())
