@@ -18,11 +18,12 @@ from .errors import CompileError
 from .homes import Layout, layout, with_copy
 from .ir import Core, Graph, Node
 from .mapping import Section
-from .matmul import map_matmul, parts, problem_of, tilings
+from .matmul import grids, map_matmul, parts, problem_of, tilings
 from .memory import Symbol, allocate
 from .moves import map_gather, map_update
-from .netlist import Netlist
+from .netlist import Capacity, Netlist
 from .pattern import NotAffine, Pattern
+from .place import route_netlist
 from .program import KernelRecord, Launch, Program
 from .sections import sections
 from .simd import map_copy, map_map, map_reduce
@@ -98,21 +99,23 @@ def _copied(mapped: Graph, problem: _NeedsCopy, _original: Graph) -> Graph:
 # Mapping ------------------------------------------------------------------------------------------------------------------
 def _map(where: Layout, config: RDUConfig, fuse: str, seed: int, tell) -> list[Piece]:
     pieces = []
-    for found in sections(where, config, fuse, tell, seed):
+    def alone(node: Node):
+        return [(piece.net, len(piece.launches)) for piece in single(where, config, node, None)]
+    for found in sections(where, config, fuse, tell, seed, alone):
         if isinstance(found, Node):
-            pieces += single(where, config, found)
+            pieces += single(where, config, found, seed)
         else:
             pieces.append(Piece(found[0], [()], found[1]))
     return pieces
 
 
-def single(where: Layout, config: RDUConfig, node: Node) -> list[Piece]:
-    """The kernels of one node by itself."""
+def single(where: Layout, config: RDUConfig, node: Node, seed: int | None = 0) -> list[Piece]:
+    """The kernels of one node by itself. ``seed`` None: only to know their cost, whether they can be routed is not tried."""
     try:
         match node.op:
             case Core.MATMUL:
                 try:
-                    return _matmul(where, config, node)
+                    return _matmul(where, config, node, seed)
                 except CompileError as problem:
                     if not isinstance(problem.__cause__, TooDeep):
                         raise
@@ -155,7 +158,7 @@ def _try(where: Layout, config: RDUConfig, node: Node, mapper, *arguments, name:
     raise CompileError(f"node {node.name!r}: {problem}", way_out="use fewer dimensions") from problem
 
 
-def _matmul(where: Layout, config: RDUConfig, node: Node) -> list[Piece]:
+def _matmul(where: Layout, config: RDUConfig, node: Node, seed: int | None) -> list[Piece]:
     probe = Section(config, where.graph, where.homes, Netlist(config, node.name))
     problem = problem_of(probe, node)
     batch, m, k, n = problem.sizes
@@ -163,7 +166,23 @@ def _matmul(where: Layout, config: RDUConfig, node: Node) -> list[Piece]:
     tile = tilings(config.pcu, m, n, k, a, False, b)
     if tile is None:
         raise CompileError(f"node {node.name!r}: no tiling for {m} x {k} x {n}", way_out="pad k")
+    for part, grid in grids(probe, node):
+        if grid == (1, 1):
+            break
+        piece = _try(where, config, node, map_matmul, part, grid)
+        if not piece.net.used().exceeded(Capacity.of(config)) and _routes(piece.net, seed):
+            return [piece]
     return [_try(where, config, node, map_matmul, part) for part in parts(m, n, batch, tile, config.lanes)]
+
+
+def _routes(net: Netlist, seed: int | None) -> bool:
+    if seed is None:
+        return True
+    try:
+        net.placement = route_netlist(net, seed)
+    except CompileError:
+        return False
+    return True
 
 
 def _copy(where: Layout, config: RDUConfig, node: Node) -> list[Piece]:

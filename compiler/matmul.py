@@ -12,7 +12,6 @@ from functools import cache
 from math import prod
 
 from hw.config import PCUConfig
-from hw.fp.function import TailFunction
 from hw.pcu.bundle import broadcast_vectors
 from hw.pcu.layout import Initial, Op
 from hw.pcu.program import Input, SimdProgram, Stage, SystolicProgram, vector
@@ -22,12 +21,15 @@ from hw.pmu.program import Loop, PMUProgram, Read, Write
 from .errors import CompileError
 from .ir import Node
 from .mapping import Feed, Section, Unstreamable
+from .netlist import Capacity, Port, VirtualUnit
 from .pattern import Dim, NotAffine, Pattern, merge_dims, refine
 from .streams import LONGEST, TooDeep, factors, load_rows, store_rows
 
+PREFETCH = 512           # vectors that a queue in front of a long MATMUL holds
+LONG_STEPS = 1500        # a MATMUL of more steps than this gets such queues
 SLOWER = 1.5             # how much longer a MATMUL may take as part of a longer kernel
 
-__all__ = ["Problem", "Tiling", "map_matmul", "problem_of", "tilings"]
+__all__ = ["Problem", "Tiling", "grids", "map_matmul", "parts", "problem_of", "tilings"]
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,38 @@ def tilings(config: PCUConfig, m: int, n: int, k: int, packed_rows: bool, whole:
             if least is None or (time, row_vectors + weights) < least:
                 best, least = tile, (time, row_vectors + weights)
     return best
+
+
+def grids(section: Section, node: Node) -> Iterator[tuple[Part, tuple[int, int]]]:
+    """Ways to put a whole MATMUL from memory on several PCUs in parts of one size, the one expected to be fastest first."""
+    from .cost import VECTORS_PER_CYCLE
+    config, lanes = section.config.pcu, section.lanes
+    problem = problem_of(section, node)
+    batch, m, k, n = problem.sizes
+    packed_x, packed_w = (section.packed(name) for name in node.inputs[:2])
+    limit, found = Capacity.of(section.config), []
+    for pr in range(1, limit.pcu + 1):
+        for pc in range(1, limit.pcu // pr + 1):
+            if m % pr or n % pc or (len(problem.m) > 1 and pr > 1) or pr * pc > limit.store or \
+                    pr + pc * len(node.inputs[1:]) > limit.load:
+                continue
+            tile = tilings(config, m // pr, n // pc, k, packed_x, False, packed_w)
+            if tile is None:
+                continue
+            rows, columns = m // pr, n // pc
+            width = tile.blocks * lanes
+            if (columns > width and columns % width) or (rows % tile.rows and (columns > width or batch > 1 or tile.chunks > 1)):
+                continue
+            row_tiles, column_tiles = batch * -(-rows // tile.rows), -(-columns // width)
+            steps = row_tiles * column_tiles * k * tile.groups * tile.blocks
+            x = row_tiles * (1 if tile.chunks == 1 else column_tiles) * tile.chunks * tile.rows * -(-tile.k // (lanes * (1 + packed_x)))
+            w = row_tiles * column_tiles * k * (-(-tile.blocks // 2) if packed_w else tile.blocks)
+            out = batch * m * n // (lanes * (1 + section.packed(node.output)))
+            fill = pr * tile.rows * -(-tile.k // (lanes * (1 + packed_x)))
+            time = max(steps, x, w, (pr * x + pc * w + out) / VECTORS_PER_CYCLE) + fill / VECTORS_PER_CYCLE
+            found.append((time * (1 + 0.02 * (pr * pc - 1)), pr * x + pc * w, Part(0, m, 0, n, tile), (pr, pc)))
+    for _, _, part, grid in sorted(found, key=lambda entry: (entry[0], entry[1])):
+        yield part, grid
 
 
 @dataclass(frozen=True)
@@ -182,81 +216,146 @@ def parts(m: int, n: int, batch: int, tile: Tiling, lanes: int) -> Iterator[Part
                 yield Part(row, rows, column, columns, own)
 
 
-def map_matmul(section: Section, node: Node, part: Part | None = None, *, function: TailFunction = TailFunction.BYPASS) -> None:
+def map_matmul(section: Section, node: Node, part: Part | None = None, grid: tuple[int, int] | None = None) -> None:
     """Adds a MATMUL (or a part of one) to the section, its rows from memory or from a stream.
+
+    ``grid``: (pr, pc), the part is done by pr x pc PCUs: pr ranges of its rows, pc of its columns, all of one size. PCUs of one
+    range of rows share the stream of rows, those of one range of columns the weights; each stores its own results.
 
     Raises :class:`Unstreamable` if it cannot be part of a longer kernel.
     """
     a, b, *bias = node.inputs
-    out, config, lanes = node.output, section.config.pcu, section.lanes
+    out = node.output
     if b in section.feeds or (bias and bias[0] in section.feeds):
         raise Unstreamable("the columns of a MATMUL come from memory")
     streamed, inside = a in section.feeds, out in section.inside
     problem = problem_of(section, node, a_streamed=streamed, out_stored=out in section.kept)
-    batch, m, k, n = problem.sizes
-    if streamed and batch > 1 and len(problem.m) > 1:
+    _, m, k, n = problem.sizes
+    if streamed and prod(dim.size for dim in problem.batch) > 1 and len(problem.m) > 1:
         raise Unstreamable("rows of a batch")
-    packed_x, packed_w = (section.packed(name) for name in (a, b))
-    if streamed:
-        packed_x = section.take(a).packed
+    packed_x = section.take(a).packed if streamed else section.packed(a)
+    pr, pc = grid or section.grids.get(node.name, (1, 1))
     if part is None:
-        tile = tilings(config, m, n, k, packed_x, True, packed_w, section.packed(out))
-        if tile is None:
-            raise Unstreamable(f"k = {k} does not fit a broadcast buffer")
-        free = tilings(config, m, n, k, packed_x, False, packed_w)
-        if tile.steps(m, n, lanes) > SLOWER * free.steps(m, n, lanes):
-            raise Unstreamable("the tiles that a stream needs are slow")
-        part = Part(0, m, 0, n, tile)
-    rows, columns, tile = part.rows, part.columns, part.tile
-    column_tiles = -(-columns // (tile.blocks * lanes))
-    row_tiles, last_rows = -(-rows // tile.rows), rows - (-(-rows // tile.rows) - 1) * tile.rows
-    if last_rows != tile.rows and (batch > 1 or column_tiles > 1):
-        divisors = [d for d in range(1, tile.rows + 1) if rows % d == 0]
-        tile = replace(tile, rows=divisors[-1])
-        row_tiles, last_rows = rows // tile.rows, tile.rows
-    count = section.launch_dims
-    launch, inner_batch = problem.batch[:count], problem.batch[count:]
-    if count > len(problem.batch):
-        raise CompileError(f"node {node.name!r}: too many loops", way_out="use fewer batch dimensions") from TooDeep()
-    section.launches = tuple(dim.size for dim in launch)
-    batch = prod(dim.size for dim in inner_batch)
-    tiles = row_tiles * batch
-    if tiles > LONGEST or column_tiles > LONGEST or k > LONGEST:
-        raise CompileError(f"node {node.name!r}: {tiles} row tiles, {column_tiles} column tiles, k {tile.k}: a loop is at most {LONGEST}",
-                           way_out="split the operands")
-    rounds = section.rounds(out)
-    packed_out = section.packed(out)
-    program = SystolicProgram(
-        k=tile.k, rows=tile.rows, last_rows=last_rows, feature_blocks=tile.blocks, groups=tile.groups, chunks=tile.chunks,
-        column_tiles=column_tiles, row_tiles=tiles, reuse=tile.reuse, initial=Initial.BIAS if bias else Initial.ZERO,
-        packed_weights=packed_w, packed_rows=packed_x, packed_output=packed_out, function=function)
-    unit = section.net.add("pcu", node.name, program, work=tile.steps(rows, columns, lanes) * batch,
-                           note={"macs": batch * rows * columns * k})
-    if streamed:
-        feed = section.take(a)
-        if feed.scalar or feed.n != k or feed.rows != rows * batch:
-            raise Unstreamable(f"{a} has other rows")
-        section.attach(feed, unit, 1)
-    else:
-        feed = _load_rows(section, node, problem, inner_batch, launch, part, tile, row_tiles, column_tiles)
-        section.attach(feed, unit, 1)
-    _load_weights(section, node, problem, inner_batch, launch, part, tile, row_tiles, column_tiles, unit)
-    if bias:
-        _load_bias(section, bias[0], part, tile, tiles, column_tiles, unit)
-    made = section.made(unit, rows * batch, columns, [feed], packed=packed_out)
-    made = replace(made, lag=feed.lag + 2 * tile.rows)
-    # Whole rows for the next unit, and for a store whose last column tile would reach into the next row.
-    inside = inside or columns % (tile.blocks * lanes) != 0
-    if column_tiles > 1 and inside:
-        made = _reorder(section, made, tile, tiles, column_tiles, columns)
-    if rounds:
-        made = _rounded(section, node.name, made, tile, column_tiles if not inside else 1)
-    if out in section.kept:
-        _store(section, node, problem, inner_batch, launch, part, tile, row_tiles, 1 if inside else column_tiles, made)
+        if pc > 1 and (inside or n % pc):
+            raise Unstreamable("columns on several PCUs are no stream")
+        part = _whole(section, node, m, k, n // pc, packed_x)
+        part = replace(part, columns=n)
+    columns = part.columns // pc
+    rows = part.rows // pr
+    cells = [[replace(part, row=part.row + r * rows, rows=rows, column=part.column + c * columns, columns=columns)
+              for c in range(pc)] for r in range(pr)]
+    work = _Work(section, node, problem, cells[0][0])
+    feeds = [work.rows(line[0]) for line in cells]
+    weights = [work.weights(cell) for cell in cells[0]]
+    biases = [work.bias(bias[0], cell) for cell in cells[0]] if bias else []
+    for r, line in enumerate(cells):
+        for c, cell in enumerate(line):
+            unit = section.net.add("pcu", node.name, work.program(packed_x, bool(bias)), work=work.steps,
+                                   note={"row_packets": work.tile.rows * -(-work.tile.k // (section.lanes * (1 + packed_x))),
+                                         "macs": work.count * cell.columns * k})
+            section.attach(feeds[r], unit, 1)
+            section.net.connect("vector", weights[c][0], unit.input(0), weights[c][1])
+            if bias:
+                section.net.connect("vector", biases[c], unit.input(2), work.tiles * work.column_tiles * work.tile.blocks)
+            made = work.finish(unit, feeds[r], cell, inside)
     section.give(out, made)
 
 
-def _load_rows(section, node, problem, batch, launch, part, tile, row_tiles, column_tiles) -> Feed:
+def _whole(section: Section, node: Node, m: int, k: int, n: int, packed_x: bool) -> Part:
+    config, packed_w = section.config.pcu, section.packed(node.inputs[1])
+    tile = tilings(config, m, n, k, packed_x, True, packed_w, section.packed(node.output))
+    if tile is None:
+        raise Unstreamable(f"k = {k} does not fit a broadcast buffer")
+    free = tilings(config, m, n, k, packed_x, False, packed_w)
+    if tile.steps(m, n, section.lanes) > SLOWER * free.steps(m, n, section.lanes):
+        raise Unstreamable("the tiles that a stream needs are slow")
+    return Part(0, m, 0, n, tile)
+
+
+class _Work:
+    """What the PCUs of one MATMUL have in common: the size of their parts, the tiles, and the loops of their streams."""
+
+    def __init__(self, section: Section, node: Node, problem: Problem, cell: Part):
+        self.section, self.node, self.problem = section, node, problem
+        lanes, tile, (count, columns) = section.lanes, cell.tile, (cell.rows, cell.columns)
+        self.column_tiles = -(-columns // (tile.blocks * lanes))
+        self.row_tiles = -(-count // tile.rows)
+        self.last_rows = count - (self.row_tiles - 1) * tile.rows
+        batch = prod(dim.size for dim in problem.batch)
+        if self.last_rows != tile.rows and (batch > 1 or self.column_tiles > 1):
+            tile = replace(tile, rows=max(d for d in range(1, tile.rows + 1) if count % d == 0))
+            self.row_tiles, self.last_rows = count // tile.rows, tile.rows
+        self.tile = replace(tile, reuse=tile.chunks == 1 and self.column_tiles > 1)
+        launched = section.launch_dims
+        self.launch, self.batch = problem.batch[:launched], problem.batch[launched:]
+        if launched > len(problem.batch):
+            raise CompileError(f"node {node.name!r}: too many loops", way_out="use fewer batch dimensions") from TooDeep()
+        section.launches = tuple(dim.size for dim in self.launch)
+        self.count = count * prod(dim.size for dim in self.batch)
+        self.tiles = self.row_tiles * prod(dim.size for dim in self.batch)
+        self.steps = self.tiles * self.column_tiles * tile.k * tile.chunks * tile.groups * tile.blocks
+        if max(self.tiles, self.column_tiles, tile.k, tile.chunks) > LONGEST:
+            raise CompileError(f"node {node.name!r}: {self.tiles} row tiles, {self.column_tiles} column tiles, k {tile.k}: a loop is at "
+                               f"most {LONGEST}", way_out="split the operands")
+
+    @property
+    def common(self) -> tuple:
+        return self.section, self.node, self.problem, self.batch, self.launch
+
+    def program(self, packed_rows: bool, bias: bool) -> SystolicProgram:
+        tile = self.tile
+        return SystolicProgram(
+            k=tile.k, rows=tile.rows, last_rows=self.last_rows, feature_blocks=tile.blocks, groups=tile.groups, chunks=tile.chunks,
+            column_tiles=self.column_tiles, row_tiles=self.tiles, reuse=tile.reuse, initial=Initial.BIAS if bias else Initial.ZERO,
+            packed_weights=self.section.packed(self.node.inputs[1]), packed_rows=packed_rows,
+            packed_output=self.section.packed(self.node.output))
+
+    def rows(self, cell: Part) -> Feed:
+        """The stream of rows of a part."""
+        name = self.node.inputs[0]
+        if name not in self.section.feeds:
+            return _load_rows(*self.common, cell, self.tile, self.row_tiles, self.column_tiles, self.steps)
+        feed = self.section.take(name)
+        if feed.scalar or feed.n != self.tile.k or feed.rows != self.count:
+            raise Unstreamable(f"{name} has other rows")
+        return feed
+
+    def weights(self, cell: Part) -> tuple[Port, int]:
+        return _load_weights(*self.common, cell, self.tile, self.row_tiles, self.column_tiles, self.steps)
+
+    def bias(self, name: str, cell: Part) -> Port:
+        return _load_bias(self.section, name, cell, self.tile, self.tiles, self.column_tiles)
+
+    def finish(self, unit: VirtualUnit, feed: Feed, cell: Part, inside: bool) -> Feed:
+        """The results on their way: in order if they have to be, rounded, stored."""
+        section, out, tile = self.section, self.node.output, self.tile
+        made = section.made(unit, self.count, cell.columns, [feed], packed=section.packed(out))
+        made = replace(made, lag=feed.lag + 2 * tile.rows)
+        # Whole rows for the next unit, and for a store whose last column tile would reach into the next row.
+        ordered = inside or cell.columns % (tile.blocks * section.lanes) != 0
+        if self.column_tiles > 1 and ordered:
+            made = _reorder(section, made, tile, self.tiles, self.column_tiles, cell.columns)
+        if section.rounds(out):
+            made = _rounded(section, self.node.name, made, tile, 1 if ordered else self.column_tiles)
+        if out in section.kept:
+            _store(*self.common, cell, tile, self.row_tiles, 1 if ordered else self.column_tiles, made)
+        return made
+
+
+def prefetched(section: Section, port: Port, vectors: int, steps: int) -> Port:
+    """A stream from memory behind a queue in a PMU, that feeds a long computation while the memory refreshes."""
+    if steps < LONG_STEPS or section.spare_pmus() < 1 or section.feeds or section.inside or port.unit.kind != "load":
+        return port
+    depth = min(PREFETCH, section.config.pmu.words // section.lanes)
+    loops = tuple(Loop(bound) for bound in factors(vectors, "vectors"))
+    program = PMUProgram(write=Write(loops=loops, handover=0, vectors=(0,)), reads=(Read(loops=loops, handover=0),),
+                         buffers=depth, buffer_stride=section.lanes)
+    unit = section.net.add("pmu", "prefetch", program, work=vectors)
+    section.net.connect("vector", port, unit.input(0), vectors)
+    return unit.out(0)
+
+
+def _load_rows(section, node, problem, batch, launch, part, tile, row_tiles, column_tiles, steps) -> Feed:
     home, before = section.homes[node.inputs[0]], len(section.net.units)
     m, k = _pairs(problem.m, 0), _pairs(problem.k, 0)
     base, outer = _row_loops(m, part, tile, row_tiles, split=not (tile.reuse or column_tiles * tile.chunks == 1))
@@ -273,8 +372,9 @@ def _load_rows(section, node, problem, batch, launch, part, tile, row_tiles, col
         loops = [*_pairs(batch, 0), *outer[:-1], *_repeat(column_tiles), *chunk_loop, outer[-1]]
     port = load_rows(section.net, stored, loops, row)
     section.note_launch(before, launch, 0, home.size)
-    count = prod(size for size, _ in loops)
-    return Feed(port, count, prod(size for size, _ in row), packed=home.size == 2, past=frozenset({port.unit}))
+    feed = Feed(port, prod(size for size, _ in loops), prod(size for size, _ in row), packed=home.size == 2)
+    port = prefetched(section, port, feed.rows * feed.vectors(section.lanes), steps)
+    return replace(feed, port=port, past=frozenset({port.unit}))
 
 
 def _row_loops(m: list[tuple[int, int]], part: Part, tile: Tiling, row_tiles: int, *, split: bool):
@@ -297,7 +397,7 @@ def _row_loops(m: list[tuple[int, int]], part: Part, tile: Tiling, row_tiles: in
     return base, [(row_tiles, stride * tile.rows), (min(tile.rows, part.rows), stride)]
 
 
-def _load_weights(section, node, problem, batch, launch, part, tile, row_tiles, column_tiles, unit) -> None:
+def _load_weights(section, node, problem, batch, launch, part, tile, row_tiles, column_tiles, steps) -> tuple[Port, int]:
     home, before = section.homes[node.inputs[1]], len(section.net.units)
     k, n = _pairs(problem.k, 1), _pairs(problem.n, 1)
     width = tile.blocks * section.lanes
@@ -317,18 +417,17 @@ def _load_weights(section, node, problem, batch, launch, part, tile, row_tiles, 
         if made.kind == "load":
             made.bytes = prod(size for size, _ in loops) * row[0][0] * home.size
     count = prod(size for size, _ in loops) * -(-row[0][0] * home.size // section.config.beat_bytes)
-    section.net.connect("vector", port, unit.input(0), count)
+    return prefetched(section, port, count, steps), count
 
 
-def _load_bias(section, name, part, tile, tiles, column_tiles, unit) -> None:
+def _load_bias(section, name, part, tile, tiles, column_tiles) -> Port:
     home, width = section.homes[name], tile.blocks * section.lanes
     if home.size != 4 or not home.pattern.is_contiguous:
         from .streams import NeedsWords
         raise NeedsWords(home.symbol, "a bias is FP32 words")
     loops = [*_repeat(tiles), *([(column_tiles, width)] if column_tiles > 1 else [])]
     row = [(width if column_tiles > 1 else part.columns, 1)]
-    port = load_rows(section.net, home.stored().at(part.column), loops, row)
-    section.net.connect("vector", port, unit.input(2), tiles * column_tiles * tile.blocks)
+    return load_rows(section.net, home.stored().at(part.column), loops, row)
 
 
 def _reorder(section: Section, feed: Feed, tile: Tiling, tiles: int, column_tiles: int, columns: int) -> Feed:

@@ -9,7 +9,7 @@ from hw.agcu.program import Access, Index, Loop
 
 from .errors import CompileError
 from .ir import Node
-from .mapping import Section
+from .mapping import Feed, Section, Unstreamable
 from .pattern import NotAffine
 from .streams import NeedsWords, load_rows, load_scalars, memory_loops, store_rows
 
@@ -43,6 +43,12 @@ def map_gather(section: Section, node: Node) -> None:
     home = section.homes[node.output]
     if home.size != section.homes[table].size:
         raise NeedsWords((home if home.size == 2 else section.homes[table]).symbol, "a gather does not convert")
+    if node.output in section.inside:
+        if section.graph[node.output].shape[-1] != elements or elements == 1:
+            raise Unstreamable("rows of several dimensions")
+        section.give(node.output, Feed(port, count, elements, packed=home.size == 2, past=frozenset({port.unit})))
+    if node.output not in section.kept:
+        return
     store_rows(section.net, port, home.stored(), [(count, elements)] if count > 1 else [], [(elements, 1)])
 
 
@@ -55,8 +61,16 @@ def map_update(section: Section, node: Node) -> None:
     home, source = section.homes[node.output], section.homes[values]
     if home.size != source.size:
         raise NeedsWords((home if home.size == 2 else source).symbol, "an update does not convert")
-    loops = source.pattern.shaped((count, elements))
-    port = load_rows(section.net, source.stored(), loops[0], loops[1])
+    if node.output in section.inside:
+        raise Unstreamable("an update is memory")
+    if values in section.feeds:
+        feed = section.take(values)
+        if feed.scalar or feed.packed != (home.size == 2) or feed.rows != count or feed.n != elements:
+            raise Unstreamable(f"{values} has other rows")
+        port = feed.port
+    else:
+        loops = source.pattern.shaped((count, elements))
+        port = load_rows(section.net, source.stored(), loops[0], loops[1])
     before = len(section.net.units)
     store_rows(section.net, port, home.stored(), [(count, 0)] if count > 1 else [], [(elements, 1)])
     stores = [unit for unit in section.net.units[before:] if unit.kind == "store"]

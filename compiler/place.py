@@ -22,7 +22,7 @@ from .route import RouteError, Router
 
 __all__ = ["build_kernel", "place", "route_netlist"]
 
-TRIES = 6
+TRIES = 3
 
 
 class _Sites:
