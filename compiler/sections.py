@@ -16,7 +16,6 @@ from .homes import Layout, is_reshape
 from .ir import Core, Node
 from .mapping import Feed, Section, Unstreamable
 from .matmul import map_matmul
-from .moves import map_gather
 from .netlist import Capacity, Netlist
 from .pattern import NotAffine
 from .peephole import join_units
@@ -26,7 +25,7 @@ from .streams import NeedsWords, TooDeep
 
 __all__ = ["sections"]
 
-MAPPERS = {Core.MAP: map_map, Core.REDUCE: map_reduce, Core.MATMUL: map_matmul, Core.COPY: map_placed, Core.GATHER: map_gather}
+MAPPERS = {Core.MAP: map_map, Core.REDUCE: map_reduce, Core.MATMUL: map_matmul, Core.COPY: map_placed}
 LAUNCH = 250             # cycles that one launch less is worth
 WIDTHS = (8, 6, 4, 3, 2)
 REFUSALS = (Unstreamable, NotAffine, NeedsWords, TooDeep, CompileError, ProgramError)
