@@ -252,25 +252,28 @@ def run(config: RDUConfig, console, *, full: bool = False, access: int = 100, ke
                     unit = "words" if name == "program_words" else "cycles"
                     metrics.append(metric(name, case, float(value), unit))
 
-            _cases(measure, bench, config, lambda same: short_sequence(device, kernels, same), "", access)
+            _cases(measure, bench, config, lambda same, few: short_sequence(device, min(kernels, 12) if few else kernels, same),
+                   "", access)
             try:
-                _cases(measure, bench, config, lambda same: digits_sequence(device, pictures, not same), "digits ", access)
+                _cases(measure, bench, config, lambda same, few: digits_sequence(device, 1 if few else pictures, not same),
+                       "digits ", access)
             except PlacementError as error:
                 console.print(f"no digits composition: {error}")
     return metrics
 
 
-def _cases(measure, bench: Bench, config: RDUConfig, build: Callable[[bool], Sequence], prefix: str, access: int) -> None:
-    sequence = build(False)
+def _cases(measure, bench: Bench, config: RDUConfig, build: Callable[[bool, bool], Sequence], prefix: str, access: int) -> None:
+    """``build(same, few)``: the sequence, of one kernel, of few launches (the host's time per kernel is the same)."""
+    sequence, short = build(False, False), build(False, True)
     measure(f"{prefix}so", lambda: bench.so(sequence, access))
     for cycles in VARIED:
-        measure(f"{prefix}so, {cycles} cycles per access", lambda cycles=cycles: bench.so(sequence, cycles))
+        measure(f"{prefix}so, {cycles} cycles per access", lambda cycles=cycles: bench.so(short, cycles))
     if config.shadow and not prefix:
         measure(f"{prefix}so_shadow", lambda: bench.so(sequence, access, ahead=True))
     measure(f"{prefix}ho", lambda: bench.ho(sequence, False))
     if config.shadow:
         measure(f"{prefix}ho_shadow", lambda: bench.ho(sequence, True))
-    measure(f"{prefix}relaunch", lambda: bench.ho(build(True), True))
+    measure(f"{prefix}relaunch", lambda: bench.ho(build(True, False), True))
 
 
 def _sizes(device: Device) -> list[dict]:

@@ -18,6 +18,7 @@ from .dram import device as dram
 from .generate import cached_text
 from .partition import Partition, build_partition, partition
 from .top import SimulationTop, channel_index
+from .triggers import TriggeredWaves, parse_trigger
 from .unit_bench import ModelError
 from .verilated import TIER_SHIFT, VerilatedHost
 
@@ -78,12 +79,16 @@ class VerilatedBackend(VerilatedHost):
 
 
 def open_backend(config: RDUConfig, waves: str | None = None) -> VerilatedBackend:
-    """A backend for ``config``; ``waves``, "FILE[:FROM-TO]", also writes a waveform (.vcd or .fst) of all cycles or of a window.
+    """A backend for ``config``; ``waves`` also writes a waveform (.vcd or .fst): "FILE[:FROM-TO]" of all cycles or of a window,
+    "FILE:kernel=N[+CYCLES]" from the N-th launch on, "FILE:fault[+CYCLES]" of the cycles before a fault.
 
     Raises ``ValueError`` naming what is wrong with ``waves``.
     """
     if waves is None:
         return VerilatedBackend(config)
+    if trigger := parse_trigger(waves):
+        trigger[0].parent.mkdir(parents=True, exist_ok=True)
+        return TriggeredWaves(VerilatedBackend(config, trace=trigger[0].suffix[1:]), *trigger)
     file, window = parse_window(waves)
     file.parent.mkdir(parents=True, exist_ok=True)
     backend = VerilatedBackend(config, trace=file.suffix[1:])
@@ -95,7 +100,8 @@ def parse_window(text: str) -> tuple[Path, tuple[int, int]]:
     """The file and the cycles [from, to) of "FILE[:FROM-TO]"."""
     found = re.fullmatch(r"(.+?\.(?:vcd|fst))(?::(\d+)-(\d+))?", text)
     if not found:
-        raise ValueError(f"waves={text!r} must be FILE.vcd or FILE.fst, optionally with a window of cycles, as run.fst:1000-2000")
+        raise ValueError(f"waves={text!r} must be FILE.vcd or FILE.fst, optionally with a window of cycles, as run.fst:1000-2000, "
+                         "or a trigger, as run.fst:kernel=3+500 or run.fst:fault")
     first, last = int(found[2] or 0), int(found[3] or 2**62)
     if first >= last:
         raise ValueError(f"waves={text!r}: the window {first}-{last} is empty")

@@ -29,7 +29,7 @@ INTERRUPTED = 130
 
 Preset = Annotated[str, typer.Option("--preset", help=f"Size of the device: {', '.join(PRESETS)}.")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the results to this file, machine-readable.")]
-Waves = Annotated[str | None, typer.Option("--waves", metavar="FILE[:FROM-TO]",
+Waves = Annotated[str | None, typer.Option("--waves", metavar="FILE[:FROM-TO|:kernel=N|:fault]",
                                            help="Write a waveform (.vcd or .fst) of all cycles or a window of them.")]
 
 
