@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from hw.config import PCUConfig
-from hw.fp.function import TailFunction
 from hw.fp.model import as_float
 from hw.pcu import library
-from hw.pcu.layout import SLOTS, Op, Reduce, Source
+from hw.pcu.layout import SLOTS, Op
 from hw.pcu.model import run
 from hw.pcu.pcu import PCU
 from hw.pcu.program import (
@@ -17,79 +16,18 @@ from hw.pcu.program import (
     SimdProgram,
     Stage,
     constant,
-    counter,
-    element,
     integer,
-    lane,
     scalar,
     stage,
     vector,
 )
 
 from .harness import check
+from .strategies import SPECIAL
+from .strategies import random_words as words
 
 CONFIG = PCUConfig()
 ODD = PCUConfig(lanes=4, stages=3, accumulators=8, broadcast_depth=48)
-SPECIAL = np.array([0, 1 << 31, 0x7F800000, 0xFF800000, 0x7FC00000, 0xFFC00001, 1, 0x80000001, 0x3F800000, 0x7F7FFFFF],
-                   dtype=np.uint32)
-
-
-def words(random, shape):
-    """FP32 patterns of middle size, with some specials and small integers."""
-    bits = random.normal(size=shape).astype(np.float32).view(np.uint32)
-    kind = random.random(size=shape)
-    bits = np.where(kind < 0.1, random.choice(SPECIAL, size=shape), bits)
-    return np.where(kind > 0.8, random.integers(-40, 40, size=shape).astype(np.int32).view(np.uint32), bits).astype(np.uint32)
-
-
-def random_program(random, config):
-    """A legal program and the number of packets each input needs."""
-    loops = tuple(int(bound) for bound in random.integers(1, 5, size=random.integers(1, 5)))
-    depth = len(loops)
-    vectors = {int(i): Input(level=int(random.integers(0, depth)), packed=bool(random.random() < 0.4))
-               for i in random.choice(config.vector_inputs, size=random.integers(1, 4), replace=False)}
-    scalars = {i: Input(level=int(random.integers(0, depth + 1))) for i in range(config.scalar_inputs) if random.random() < 0.5}
-    constants = tuple(int(word) for word in words(random, 2))
-    mask = Mask(level=int(random.integers(0, depth)), bound=int(random.integers(0, 24))) if random.random() < 0.6 else None
-    stages = []
-    for number in range(random.integers(0, config.stages + 1)):
-        pool = [*map(vector, vectors), *map(scalar, scalars), constant(0), constant(1), lane(), element(), Source.ONE,
-                *(counter(level) for level in range(depth)), *map(stage, range(number))]
-        pick = [pool[int(random.integers(len(pool)))] for _ in range(3)]
-        op = Op(int(random.integers(1, 25)))
-        stages.append(Stage.mac(*pick) if op == Op.MAC or random.random() < 0.3 else integer(op, *pick))
-    reduce = random.choice(list(Reduce)) if random.random() < 0.6 else Reduce.NONE
-    to_scalar = bool(random.random() < 0.4)
-    to_vector = not to_scalar or bool(random.random() < 0.5)
-    return SimdProgram(
-        loops=loops, vectors=vectors, scalars=scalars, constants=constants, stages=tuple(stages), reduce=Reduce(reduce),
-        result=None if stages else vector(next(iter(vectors))), produce=int(random.integers(0, depth + 1)), mask=mask,
-        function=random.choice([TailFunction.BYPASS, TailFunction.RELU, TailFunction.EXP, TailFunction.SILU]),
-        packed_output=to_vector and not to_scalar and bool(random.random() < 0.3), to_vector=to_vector, to_scalar=to_scalar)
-
-
-@pytest.mark.parametrize("config", [ODD, CONFIG], ids=["4x3", "8x4"])
-def test_random_programs(config):
-    accepted = 0
-    for seed in range(60):
-        random = np.random.default_rng(seed)
-        program = random_program(random, config)
-        count = int(np.prod(program.loops))
-        vectors = {port: words(random, (count, config.lanes)) for port in program.vectors}
-        scalars = {port: words(random, count) for port in program.scalars}
-        try:
-            program.pack(config)
-        except ProgramError as error:
-            assert "slots hold values" in str(error) or "not available" in str(error), f"seed {seed}: {error}"
-            continue
-        try:
-            check(program, config, vectors, scalars, stall=[0, 0.3, 0.6][seed % 3], seed=seed)
-        except AssertionError as error:
-            raise AssertionError(f"seed {seed}: {program}") from error
-        accepted += 1
-    assert accepted >= 40
-
-
 @pytest.mark.parametrize("op", [op for op in Op if op not in (Op.NOP, Op.MAC)], ids=lambda op: op.name)
 def test_operation_on_special_values(op):
     """All pairs of corner values."""
