@@ -33,6 +33,8 @@ def _row_bytes(section: Section, name: str, elements: int, what: str) -> int:
 def map_gather(section: Section, node: Node) -> None:
     """Adds a GATHER of whole rows."""
     table, indices = node.inputs
+    if table in section.feeds or indices in section.feeds:
+        raise Unstreamable("a table and its indices come from memory")
     elements, count = prod(section.graph[table].shape[1:]), prod(section.graph[indices].shape)
     row = _row_bytes(section, table, elements, "the table")
     port = load_rows(section.net, section.homes[table].stored(), [(count, 0)] if count > 1 else [], [(elements, 1)])
