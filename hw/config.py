@@ -188,6 +188,7 @@ class RDUConfig:
     rows: int
     columns: int
     agcus_per_edge: int = 2
+    pcu_parity: int = 0              # of row + column of the grid points that hold a PCU
     groups: int = 2                  # sets of units that can be launched independently
     shadow: bool = True              # the next kernel's program loads into shadows while the present one runs
     pcu: PCUConfig = field(default_factory=PCUConfig)
@@ -208,6 +209,7 @@ class RDUConfig:
             bits = getattr(self, part).sequence_bits
             _require(bits == self.pcu.sequence_bits,
                      f"{part}.sequence_bits={bits} differs from pcu.sequence_bits={self.pcu.sequence_bits}")
+        _require(self.pcu_parity in (0, 1), f"pcu_parity={self.pcu_parity} must be 0 or 1")
         _require(1 <= self.agcus_per_edge <= self.rows,
                  f"agcus_per_edge={self.agcus_per_edge} must be from 1 to rows={self.rows}")
         for unit in ("pcu", "pmu"):
@@ -235,8 +237,8 @@ class RDUConfig:
         return 4 * self.lanes
 
     def is_pcu(self, row: int, column: int) -> bool:
-        """Whether grid point (row, column) holds a PCU (even parity) or a PMU (odd)."""
-        return (row + column) % 2 == 0
+        """Whether grid point (row, column) holds a PCU or a PMU: a checkerboard."""
+        return (row + column) % 2 == self.pcu_parity
 
     @property
     def grid(self) -> list[tuple[int, int]]:
@@ -302,7 +304,7 @@ PRESETS: dict[str, RDUConfig] = {config.name: config for config in (
     _sized("small", 4, 4, 8, 4),
     _sized("medium", 8, 8, 8, 4, agcus_per_edge=4, rdn={"labels": 8},
            hbm=DRAMConfig(channels=4, timing="hbm2", megabytes_per_channel=16)),
-    _sized("paper_unit", 1, 3, 32, 6, agcus_per_edge=1, pmu={"banks": 16, "bank_rows": 256}),
+    _sized("paper_unit", 1, 3, 32, 6, agcus_per_edge=1, pcu_parity=1, pmu={"banks": 16, "bank_rows": 256}),
     _sized("sn40l", 40, 52, 32, 6, agcus_per_edge=8, rdn={"labels": 8}, pmu={"banks": 16, "bank_rows": 256},
            hbm=DRAMConfig(channels=32, timing="hbm2", megabytes_per_channel=2048),
            ddr=DRAMConfig(channels=8, timing="ddr4-3200", megabytes_per_channel=1 << 18)),
