@@ -192,6 +192,9 @@ public:
 {newline.join(to_rest)}
         rest.eval();
 {newline.join(to_unit)}
+        if (tracing) {{
+{newline.join(f"            {unit.name}.settle();" for unit in each)}
+        }}
     }}
     void check() override {{
 {newline.join(checks)}

@@ -134,6 +134,11 @@ public:
         to = from;
         quiet = 0, saved = asleep = false;
     }
+    // What lies behind the inputs, for a waveform; an edge finds its values by itself.
+    void settle() {
+        model.clk = 0;
+        model.eval();
+    }
     // Evaluates a sleeper all the same, twice for the memories' sake; and every unit once more with its new inputs.
     void check() {
         if (asleep) {
@@ -145,8 +150,7 @@ public:
             if (!same || std::memcmp(object, all.data(), state.size))
                 throw ModelError(std::string(name) + ": a sleeping unit has changed");
         }
-        model.clk = 0;
-        model.eval();
+        settle();
     }
     template <class Port> void checkOutput(const Port& carried, const Port& now, const char* port) const {
         if (std::memcmp(&carried, &now, sizeof now))
