@@ -94,7 +94,7 @@ def map_map(section: Section, node: Node) -> None:
     if any(dim.axis in index_axes for dim in space.launch):
         raise CompileError(f"node {node.name!r}: an index of a dimension that launches walk", way_out="use fewer dimensions")
     loops = space.loops(section.lanes, bool(index_axes))
-    index = _index_levels(node, index_axes, shape, space)
+    index = _index_levels(node, index_axes, shape, space, 0 if words else 1)
     feeds, levels = {}, {}
     for place, i in enumerate(memory):
         feeds[i], levels[i] = _memory_operand(section, node.inputs[i], space, place, words, len(loops))
@@ -119,7 +119,8 @@ def map_map(section: Section, node: Node) -> None:
     _finish(section, out, values[Argument("step", len(steps) - 1)], space, len(memory))
 
 
-def _index_levels(node: Node, axes: Sequence[int], shape: Sequence[int], space: _Space) -> dict[int, int]:
+def _index_levels(node: Node, axes: Sequence[int], shape: Sequence[int], space: _Space, inner: int) -> dict[int, int]:
+    """The PCU loop of each axis; ``inner``: that of the innermost dimension outside a row (words have no loop for their row)."""
     levels = {axis: 0 for axis in range(len(shape))}
     for axis in axes:
         if any(dim.axis == axis for dim in space.row):
@@ -130,7 +131,7 @@ def _index_levels(node: Node, axes: Sequence[int], shape: Sequence[int], space: 
         place = [number for number, dim in enumerate(reversed(space.outer)) if dim.axis == axis]
         if len(place) != 1:
             raise CompileError(f"node {node.name!r}: the index of axis {axis} is cut into several loops", way_out="copy first")
-        levels[axis] = 1 + place[0]
+        levels[axis] = inner + place[0]
     # An axis of length 1 has the index 0: a counter that stays 0.
     return {axis: 5 if shape[axis] == 1 else level for axis, level in levels.items()}
 

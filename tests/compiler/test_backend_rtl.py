@@ -37,7 +37,7 @@ def test_perceptron(device, fuse):
     check(device, perceptron(17, (64, 70, 10), DType.BF16), fuse)
 
 
-@pytest.mark.parametrize("seeds", [range(0, 12), range(20, 28)])
+@pytest.mark.parametrize("seeds", [range(0, 12), range(20, 28), [539]])      # 539: an index where each row is one word
 def test_random_graphs(device, seeds):
     for seed in seeds:
         graph = random_graph(seed)
