@@ -49,7 +49,7 @@ verilog: $(STAMP)
 
 waves: $(STAMP)
 	mkdir -p build/waves
-	$(RDU) coe --preset $(PRESET) --requests 2 --waves build/waves/coe.vcd:17000-17600 $(ARGS)
+	$(RDU) coe --preset $(PRESET) --requests 2 --waves build/waves/coe.vcd:18900-20300 $(ARGS)
 	$(RDU) waves build/waves/coe.vcd --picture build/waves/coe.png
 
 lint: $(STAMP)
