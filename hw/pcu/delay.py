@@ -14,7 +14,7 @@ class Delay(wiring.Component):
 
     Parameters: ``shape`` of the data, ``cycles`` >= 1.
     Contract: no stall; zero for the first ``cycles`` cycles. A shift register, not a ring with a pointer: while ``i`` stands still
-    nothing in it moves, so an idle unit burns no power, and costs a simulator that notices no time.
+    nothing in it moves, which lets a simulator leave an idle unit out (docs/decisions/0003).
     """
 
     def __init__(self, shape, cycles: int):
