@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from itertools import islice, product
 
 import networkx as nx
 
@@ -12,6 +14,7 @@ from .kernel import Kernel
 
 __all__ = ["StallReport", "find_stall", "flows_of", "unit_of"]
 
+RINGS_TRIED = 10_000                      # of each length
 
 @dataclass(frozen=True)
 class StallReport:
@@ -55,25 +58,43 @@ def find_stall(config: RDUConfig, moved: dict[str, dict[str, int]], enabled: set
     """``moved``: counters that advance; ``enabled``: units that the loaded ``kernels`` use.
 
     A starved unit waits for the sources of its flows that do not send, a back-pressured one for the destinations of its flows
-    that do not take. A unit that does neither and is not busy has done what it was programmed to.
+    that do not take. A flow is never both empty and full: where the counters leave open which of the two it is, the ring decides.
+    A unit that does neither and is not busy has done what it was programmed to.
     """
     states = {unit: _state(moved.get(unit, {})) for unit in sorted(enabled)}
-    waits, graph = [], nx.DiGraph()
-    for start, end, text in (flow for kernel in kernels for flow in flows_of(config, kernel)):
+    flows = [flow for kernel in kernels for flow in flows_of(config, kernel)]
+    outputs, inputs = Counter(start for start, _, _ in flows), Counter(end for _, end, _ in flows)
+    waits = []                                                # (unit, what it waits for, unit that it waits for, flow)
+    for start, end, text in flows:
         source, target = states.get(start, ""), states.get(end, "")
-        if target.startswith("starved") and not source.startswith(("moves", "back-pressured")):
-            waits.append((end, text, start))
-        if source.startswith("back-pressured") and not target.startswith("moves") and not target.startswith("starved"):
-            waits.append((start, f"room in {text}", end))
-    graph.add_edges_from((unit, other) for unit, _, other in waits)
-    try:
-        cycle = tuple(edge[0] for edge in nx.find_cycle(graph))
-    except nx.NetworkXNoCycle:
-        cycle = ()
-    roots = tuple(unit for unit in graph if not graph.out_degree(unit))
+        blocked, starved = source.startswith("back-pressured"), target.startswith("starved")
+        if starved and not source.startswith("moves") and not (blocked and outputs[start] == 1):
+            waits.append((end, text, start, text))
+        if blocked and not target.startswith("moves") and not (starved and inputs[end] == 1):
+            waits.append((start, f"room in {text}", end, text))
+    ring = _ring(waits)
+    decided = {flow for *_, flow in ring}
+    waits = [wait for wait in waits if wait in ring or wait[3] not in decided]
+    waiting = {unit for unit, *_ in waits}
+    roots = tuple(dict.fromkeys(other for _, _, other, _ in waits if other not in waiting))
     if not waits:
         roots = tuple(unit for unit, state in states.items() if state.startswith(("starved", "back-pressured", "busy")))
-    return StallReport(states, tuple(waits), cycle, roots)
+    return StallReport(states, tuple(wait[:3] for wait in waits), tuple(unit for unit, *_ in ring), roots)
+
+
+def _ring(waits: list[tuple[str, str, str, str]]) -> list[tuple[str, str, str, str]]:
+    """The waits of a shortest ring in which each flow is either empty or full; none if there is no such ring."""
+    graph = nx.DiGraph()
+    for wait in waits:
+        graph.add_edge(wait[0], wait[2])
+        graph.edges[wait[0], wait[2]].setdefault("waits", []).append(wait)
+    for length in range(1, len(graph) + 1):
+        for units in islice(nx.simple_cycles(graph, length_bound=length), RINGS_TRIED):
+            edges = [graph.edges[unit, other]["waits"] for unit, other in zip(units, [*units[1:], units[0]], strict=True)]
+            for ring in product(*edges) if len(units) == length else ():
+                if len({flow for *_, flow in ring}) == length:
+                    return [*ring]
+    return []
 
 
 def _state(events: dict[str, int]) -> str:

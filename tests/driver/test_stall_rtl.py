@@ -70,6 +70,28 @@ def test_a_ring_is_shown(device):
     assert str(device.explain_stall()) == "no unit waits: nothing is launched, or all of them move"
 
 
+def test_a_fork_that_joins_without_a_buffer_is_shown_as_a_ring(device):
+    """The maximum of a row comes when the whole row has been sent; the PCU that subtracts it takes only its beginning before."""
+    shape = {"rows": 2, "n": 32 * CONFIG.lanes}
+    builder = KernelBuilder(CONFIG, "fork")
+    source = builder.agcu(0, AGCUProgram(loads=(LoadProgram(loops=(Loop(64, BEAT),)),)))
+    target = builder.agcu(LAST, AGCUProgram(stores=(StoreProgram(loops=(Loop(64, BEAT),)),)))
+    maximum = builder.pcu(0, 0, library.row_max(CONFIG.pcu, **shape))
+    exponential = builder.pcu(0, 2, library.subtract_exp(CONFIG.pcu, **shape))
+    builder.vector(source.out(0), maximum.input(0), exponential.input(0))
+    builder.scalar(maximum.out(0), exponential.input(0))
+    builder.vector(exponential.out(0), target.input(0))
+    builder.argument("target", target.field("store0.base"))
+    with pytest.raises(DeviceHang) as hang:
+        run(device, builder.build())
+    report = device.explain_stall()
+    assert set(report.cycle) == {"agcu0", "pcu(0,0)", "pcu(0,2)"}, hang.value
+    assert ("agcu0", "room in vector flow agcu0.0 -> pcu(0,2).0", "pcu(0,2)") in report.waits
+    assert ("pcu(0,0)", "vector flow agcu0.0 -> pcu(0,0).0", "agcu0") in report.waits
+    assert not report.roots
+    device.reset()
+
+
 def test_counters_before_and_after(device):
     own, before = kernel(8), device.counters()
     run(device, own)
