@@ -73,9 +73,9 @@ class Kernel:
     name: str
     config_digest: int
     group: int
-    programs: dict[int, dict[int, int]]
-    arguments: dict[str, tuple[Argument, ...]] = field(default_factory=dict)
-    symbols: dict = field(default_factory=dict)
+    programs: dict[int, dict[int, int]] = field(repr=False)
+    arguments: dict[str, tuple[Argument, ...]] = field(default_factory=dict, repr=False)
+    symbols: dict = field(default_factory=dict, repr=False)
 
     def image(self) -> np.ndarray:
         """Words of the Program Load, uint32 [n]."""
