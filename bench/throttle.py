@@ -42,7 +42,7 @@ def row(labels: int) -> RDUConfig:
     inputs = min(tiny.pcu.vector_inputs, 2 * labels)
     engines = min(2, labels)
     return dataclasses.replace(
-        tiny, name=f"row of {labels} labels", rows=1, columns=COLUMNS,
+        tiny, name=f"row_{labels}_labels", rows=1, columns=COLUMNS,
         rdn=RDNConfig(lanes=tiny.lanes, labels=labels, dynamic_slots=0 if labels > 1 else 2),
         pcu=dataclasses.replace(tiny.pcu, vector_inputs=inputs), pmu=dataclasses.replace(tiny.pmu, vector_inputs=inputs),
         agcu=dataclasses.replace(tiny.agcu, load_engines=engines, store_engines=engines))

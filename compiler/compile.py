@@ -45,23 +45,26 @@ class Piece:
     nodes: tuple[str, ...]
 
 
-def compile(graph: Graph, config: RDUConfig, *, fuse: str = "full", seed: int = 0,
+def compile(graph: Graph, config: RDUConfig, *, fuse: str = "full", seed: int = 0, throttle: bool = False, bank_bits: bool = True,
             progress: Callable[[str], None] | None = None) -> Program:
     """The program that computes ``graph`` on a device of ``config``. The same arguments always give the same program.
 
     ``fuse``: "none", each core operator a kernel; "op", each composite operator (softmax, norm) one; "full", as many operators as
-    fit in each kernel. Raises :class:`CompileError` naming the node, the value, the limit and a way out.
+    fit in each kernel. ``throttle``: senders that share links keep to their flows' average rates (compiler/throttle.py).
+    ``bank_bits``: PMUs get bank bits with which their engines meet least (hw/pmu/bank_bits.py), else those of their recipes.
+    Raises :class:`CompileError` naming the node, the value, the limit and a way out.
     """
     if fuse not in FUSIONS:
         raise CompileError(f"fuse={fuse!r} does not exist", way_out=f"choose one of {', '.join(FUSIONS)}")
     tell = progress or (lambda _: None)
+    settings = {"throttle": throttle, "bank_bits": bank_bits}
     graph = _live(graph)
     words: set[str] = set()
     for _ in range(len(graph.tensors) + len(graph.nodes) + 2):
         where = layout(graph, words)
         try:
             pieces = _map(where, config, fuse, seed, tell)
-            return _assemble(graph, where, pieces, config, seed, fuse, tell)
+            return _assemble(graph, where, pieces, config, seed, fuse, tell, settings)
         except NeedsWords as problem:
             if problem.symbol in words:
                 raise CompileError(str(problem)) from None
@@ -215,7 +218,8 @@ def _update(where: Layout, config: RDUConfig, node: Node) -> list[Piece]:
 
 
 # Assembly -----------------------------------------------------------------------------------------------------------------
-def _assemble(graph: Graph, where: Layout, pieces: list[Piece], config: RDUConfig, seed: int, fuse: str, tell) -> Program:
+def _assemble(graph: Graph, where: Layout, pieces: list[Piece], config: RDUConfig, seed: int, fuse: str, tell,
+              settings: dict[str, bool]) -> Program:
     symbols = {symbol.name: symbol for symbol in allocate(_symbols(where, pieces), config, min(IMAGES, config.hbm.bytes // 4))}
     records: dict[str, KernelRecord] = {}
     launches: list[Launch] = []
@@ -226,7 +230,7 @@ def _assemble(graph: Graph, where: Layout, pieces: list[Piece], config: RDUConfi
         key = _key(piece.net)
         if key not in records:
             tell(f"placing kernel {len(records) + 1} ({number + 1} of {len(pieces)}: {piece.net.name})")
-            records[key] = KernelRecord.of(piece.net, len(records), seed, piece.nodes)
+            records[key] = KernelRecord.of(piece.net, len(records), seed, piece.nodes, **settings)
         record = records[key]
         for step in piece.launches:
             arguments = {}

@@ -13,6 +13,7 @@ from collections import defaultdict
 
 from hw.agcu.program import AGCUProgram
 from hw.config import RDUConfig
+from hw.pmu.bank_bits import banked
 from sw_driver.kernel import Kernel
 
 from .errors import CompileError
@@ -122,12 +123,12 @@ def _agcus_fit(netlist: Netlist, where: dict) -> bool:
     return all(n <= agcu.scalar_outputs for n in outputs.values()) and all(n <= agcu.scalar_inputs for n in inputs.values())
 
 
-def build_kernel(netlist: Netlist, seed: int = 0) -> Kernel:
+def build_kernel(netlist: Netlist, seed: int = 0, *, throttle: bool = False, bank_bits: bool = True) -> Kernel:
     """Places and routes a netlist (unless that has been done). Arguments: ``<unit name>`` is the base address of each engine.
 
-    Raises :class:`CompileError` when no placement tried can be routed.
+    ``throttle``, ``bank_bits``: as of :func:`compiler.compile.compile`. Raises :class:`CompileError` when no placement tried can be routed.
     """
-    return _assemble(netlist, netlist.placement or route_netlist(netlist, seed)).build()
+    return _assemble(netlist, netlist.placement or route_netlist(netlist, seed), throttle, bank_bits).build()
 
 
 def route_netlist(netlist: Netlist, seed: int = 0) -> dict[VirtualUnit, tuple]:
@@ -144,14 +145,15 @@ def route_netlist(netlist: Netlist, seed: int = 0) -> dict[VirtualUnit, tuple]:
                        way_out="use a preset with more labels or less fusion")
 
 
-def _assemble(netlist: Netlist, where: dict[VirtualUnit, tuple]) -> KernelBuilder:
-    builder = KernelBuilder(netlist.config, netlist.name)
+def _assemble(netlist: Netlist, where: dict[VirtualUnit, tuple], throttle: bool = False, bank_bits: bool = False) -> KernelBuilder:
+    builder = KernelBuilder(netlist.config, netlist.name, throttle=throttle)
     placed: dict[VirtualUnit, Unit] = {}
     scalar_port: dict[tuple[VirtualUnit, str], int] = {}
     for unit in netlist.units:
         if unit.kind in ("pcu", "pmu"):
             _, row, column = where[unit]
-            placed[unit] = getattr(builder, unit.kind)(row, column, unit.program)
+            program = banked(unit.program, netlist.config.pmu) if bank_bits and unit.kind == "pmu" else unit.program
+            placed[unit] = getattr(builder, unit.kind)(row, column, program)
     by_agcu = defaultdict(dict)
     for unit in netlist.units:
         if unit.kind in ("load", "store"):

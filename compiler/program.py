@@ -38,13 +38,14 @@ class KernelRecord:
     units: dict[str, int]
 
     @classmethod
-    def of(cls, net: Netlist, index: int, seed: int, nodes: tuple[str, ...]) -> KernelRecord:
+    def of(cls, net: Netlist, index: int, seed: int, nodes: tuple[str, ...], **settings: bool) -> KernelRecord:
+        """Builds the kernel of a netlist; ``settings`` as of :func:`~compiler.place.build_kernel`."""
         from .balance import check_balance
         from .cost import predict
         for number, unit in enumerate(net.units):
             unit.name = f"{unit.kind}{number}"
         check_balance(net)
-        kernel = build_kernel(net, seed)
+        kernel = build_kernel(net, seed, **settings)
         prediction = predict(net)
         kernel = dataclasses.replace(kernel, symbols={"predicted_cycles": prediction.cycles, "bottleneck": prediction.bottleneck,
                                                       "nodes": list(nodes)})

@@ -42,15 +42,15 @@ def compile_model(path: Path, config: RDUConfig, arrays: Mapping[str, np.ndarray
     return compile_graph(graph, config, **options)
 
 
-def compile_graph(graph: Graph, config: RDUConfig, *, fuse: str = "full", dump: Path | None = None,
-                  progress: Callable[[str], None] | None = None) -> Compiled:
-    """Compiles an imported graph. ``dump``: folder for the graph before and after each pass."""
+def compile_graph(graph: Graph, config: RDUConfig, *, dump: Path | None = None, progress: Callable[[str], None] | None = None,
+                  **options) -> Compiled:
+    """Compiles an imported graph. ``dump``: folder for the graph before and after each pass; options of :func:`compile`."""
     start = time.monotonic()
     tell = progress or (lambda _: None)
     tell("import: shapes, folding, patterns, lowering")
     imported = infer(graph)
     core = front(imported, dump=Dump(dump))
-    program = compile(core, config, fuse=fuse, progress=progress)
+    program = compile(core, config, progress=progress, **options)
     return Compiled(imported, core, program, time.monotonic() - start)
 
 

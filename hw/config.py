@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 
 __all__ = ["PRESETS", "AGCUConfig", "ConfigError", "DRAMConfig", "PCUConfig", "PMUConfig", "PeerConfig", "RDNConfig", "RDUConfig", "preset"]
@@ -200,6 +201,8 @@ class RDUConfig:
     peer: PeerConfig = field(default_factory=PeerConfig)
 
     def __post_init__(self) -> None:
+        _require(re.fullmatch("[A-Za-z0-9_]+", self.name) is not None,
+                 f"name={self.name!r} must be made of letters, digits and _: it becomes part of Verilog names and file names")
         _require(1 <= self.rows <= 64 and 2 <= self.columns <= 64,
                  f"rows={self.rows}, columns={self.columns}: the grid must be from 1x2 to 64x64")
         for part in ("pmu", "rdn", "agcu"):

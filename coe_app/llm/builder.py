@@ -9,15 +9,13 @@ import numpy as np
 from compiler.kernel import KernelBuilder, PlacementError, Unit
 from compiler.route import Flow
 from hw.agcu.program import AGCUProgram, LoadProgram, Loop, StoreProgram
-from hw.common.program import field_position
 from hw.config import PMUConfig, RDUConfig
 from hw.fp.function import TailFunction
 from hw.pcu.layout import Op, Reduce, Source
 from hw.pcu.program import Input, Mask, SimdProgram, Stage, constant, counter, element, integer, scalar, stage, vector
 from hw.pmu import program as pmu
-from hw.pmu.bank_bits import choose
+from hw.pmu.bank_bits import banked
 from hw.pmu.geometry import BankMap
-from hw.programs import unit_program_of
 from sw_driver.kernel import Argument, Kernel
 
 from .decoder import SCORE_LIMIT
@@ -55,10 +53,10 @@ class Stream:
 @dataclass(frozen=True, kw_only=True)
 class Levers:
     """What the machine can be told to do without. ``bank_bits``: PMUs use the bank bits that :func:`hw.pmu.bank_bits.choose` finds
-    (else the lowest, where that is legal); ``throttle``: load engines send at most this many vectors a cycle (0: as many as they can)."""
+    (else the lowest, where that is legal); ``throttle``: senders are throttled automatically, from the average rates of the flows."""
 
     bank_bits: bool = True
-    throttle: float = 0.0
+    throttle: bool = False
 
 
 class DecoderKernel(KernelBuilder):
@@ -78,8 +76,8 @@ class DecoderKernel(KernelBuilder):
             raise PlacementError(f"preset {config.name}: the decoder's kernels need a grid of 4x4, 2 AGCUs per edge and PCUs of 8 lanes "
                                  f"x 4 stages, this one has {config.rows}x{config.columns}, {config.agcus_per_edge} and "
                                  f"{config.lanes} x {config.pcu.stages}; use preset small or medium")
-        super().__init__(config, name, resident=tuple(resident))
         self.places, self.units, self.levers = places, {}, levers or Levers()
+        super().__init__(config, name, resident=tuple(resident), throttle=self.levers.throttle)
         self._engines: dict[str, dict[str, list]] = {}
 
     def unit(self, name: str, program) -> Unit:
@@ -92,18 +90,10 @@ class DecoderKernel(KernelBuilder):
 
     def _banked(self, program: pmu.PMUProgram) -> pmu.PMUProgram:
         if self.levers.bank_bits:
-            return replace(program, bank_map=choose(program, self.config.pmu).bank_map)
+            return banked(program, self.config.pmu)
         if any(read is not None and read.transposed for read in program.reads):
             return program               # the rows of a transposed vector must share a bank
         return replace(program, bank_map=BankMap.low(self.config.pmu))
-
-    def _words(self, unit: Unit, program) -> dict[int, int]:
-        words = super()._words(unit, program)
-        if unit.kind == "agcu" and self.levers.throttle:
-            for port in range(self.config.agcu.load_engines):
-                bit, _ = field_position(unit_program_of(self.config, "agcu"), f"vector_link_0[{port}].rate")
-                words[bit // 32] = words.get(bit // 32, 0) | round(self.levers.throttle * (1 << self.config.rdn.rate_bits)) << bit % 32
-        return words
 
     def load(self, name: str, **program) -> Stream:
         """A load engine called ``name``."""

@@ -15,6 +15,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from .program import PMUProgram, ProgramError, Read
 from .schedule import Schedule, differences, schedule
 from .traffic import Traffic, simulate
 
-__all__ = ["Choice", "all_maps", "allowed_selectors", "choose", "completed", "exhaustive", "selectors_to_map"]
+__all__ = ["Choice", "all_maps", "allowed_selectors", "banked", "choose", "completed", "exhaustive", "selectors_to_map"]
 
 NODES = 20_000               # selectors tried in one search; never reached up to 5 vector bits, and then the search is complete
 TRIED_CYCLES = 400           # length of a trial run when no map is free of conflicts
@@ -57,6 +58,12 @@ def choose(program: PMUProgram, config: PMUConfig) -> Choice:
         if selectors is not None:
             return Choice(selectors_to_map(selectors, config), Traffic(plan.cycles, 0), disjoint)
     return _fewest(program, config, plan, allowed, apart)
+
+
+@lru_cache(maxsize=1024)
+def banked(program: PMUProgram, config: PMUConfig) -> PMUProgram:
+    """``program`` with the bank map that :func:`choose` finds."""
+    return dataclasses.replace(program, bank_map=choose(program, config).bank_map)
 
 
 def _fewest(program: PMUProgram, config: PMUConfig, plan: Schedule, allowed: np.ndarray, apart: np.ndarray) -> Choice:
