@@ -39,8 +39,8 @@ class Socket(wiring.Component):
             "axil": In(AxiLite(address_bits=ADDRESS_BITS)),
             "axi": In(Axi4(address_bits=WINDOW_ADDRESS_BITS, data_bits=8 * config.beat_bytes, id_bits=WINDOW_ID_BITS)),
             "irq": Out(1),
-            "hbm": Out(DFI(dram_timing(config.hbm, config.beat_bytes))).array(config.hbm.channels),
-            "ddr": Out(DFI(dram_timing(config.ddr, config.beat_bytes))).array(config.ddr.channels),
+            **{name: Out(DFI(dram_timing(tier, config.beat_bytes), config.beat_bytes if tier.ecc else 0)).array(tier.channels)
+               for name, tier in (("hbm", config.hbm), ("ddr", config.ddr))},
             **({"peer_tx": Out(PeerLink(config.beat_bytes)).array(config.peer.links),
                 "peer_rx": In(PeerLink(config.beat_bytes)).array(config.peer.links)} if config.peer.links else {}),
         })
