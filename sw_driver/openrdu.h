@@ -182,6 +182,8 @@
 #define ORDU_SCHEDULE_POSITION 0x098u
 /* Cycles of the last schedule, from its start to its END; counts while it runs. (read only) */
 #define ORDU_SCHEDULE_CYCLES 0x09cu
+/* Instructions that the schedule has begun; a step that stays the same waits. (read only) */
+#define ORDU_SCHEDULE_STEPS 0x0a0u
 /* Per group: cycles from Execute to finished of its last kernel; counts while it runs. (read only) */
 #define ORDU_KERNEL_CYCLES(n) (0x100u + 4u * (n))
 /* Per group: kernels finished since reset. (read only) */

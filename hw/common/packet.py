@@ -5,7 +5,7 @@ from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 __all__ = [
-    "FaultCause", "MemoryPort", "Status", "Tier", "fault_layout", "memory_request", "memory_response", "scalar_packet",
+    "FaultCause", "MemoryPort", "Status", "Tier", "failed", "fault_layout", "memory_request", "memory_response", "scalar_packet",
     "vector_data", "vector_packet",
 ]
 
@@ -42,6 +42,11 @@ class Status(enum.Enum, shape=3):
     UNCORRECTABLE = 2      # a double-bit error: the data is not to be used
     DECODE_ERROR = 3       # no such address
     POISONED = 4           # a peer's beat that was damaged on its way
+
+
+def failed(status):
+    """Whether the data of a response with this Status must not be used, or a write was not done."""
+    return (status == Status.UNCORRECTABLE) | (status == Status.DECODE_ERROR) | (status == Status.POISONED)
 
 
 class FaultCause(enum.Enum, shape=4):

@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from hw.common.packet import MemoryPort, Status
+from hw.common.packet import MemoryPort, Status, failed
 from hw.config import RDUConfig
 
 from .axi_burst import next_address
@@ -20,7 +20,7 @@ WINDOW_ADDRESS_BITS, WINDOW_ID_BITS = 42, 4
 
 def response_of(status) -> Mux:
     """How a memory status is told to an AXI master; a corrected error is no error to it."""
-    other = Mux(status == Status.UNCORRECTABLE, Response.SLVERR, Response.OKAY)
+    other = Mux(failed(status), Response.SLVERR, Response.OKAY)
     return Mux(status == Status.DECODE_ERROR, Response.DECERR, other)
 
 

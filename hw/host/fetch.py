@@ -7,7 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from hw.common.packet import MemoryPort, Status
+from hw.common.packet import MemoryPort, failed
 from hw.config import RDUConfig
 
 from .command import LENGTH_BITS, device_address
@@ -104,8 +104,7 @@ class WordFetcher(wiring.Component):
         write, read = slots.write_port(), slots.read_port(domain="comb")
         m.d.comb += [
             write.en.eq(response.valid), write.addr.eq(response.p.tag), read.addr.eq(self.head),
-            write.data.eq(Cat(response.p.data,
-                              (response.p.status == Status.UNCORRECTABLE) | (response.p.status == Status.DECODE_ERROR))),
+            write.data.eq(Cat(response.p.data, failed(response.p.status))),
         ]
         arrived = Mux(response.valid, 1 << response.p.tag[:self.slot_bits], 0)
         m.d.sync += self.filled.eq((self.filled | arrived) & ~Mux(self.released, 1 << self.head, 0))

@@ -154,7 +154,8 @@ class HostPort(wiring.Component):
             m.d.sync += cycles.eq(cycles + 1)
         m.d.comb += [registers.schedule_cycles.eq(cycles), registers.doorbell.eq(launcher.doorbell),
                      registers.doorbell_count.eq(launcher.doorbells),
-                     registers.schedule_position.eq(launcher.schedule_position)]
+                     registers.schedule_position.eq(launcher.schedule_position),
+                     registers.schedule_steps.eq(launcher.schedule_steps)]
 
     def _counters(self, m: Module, registers, launcher) -> None:
         """The selection and, when it changes, a pause until the tile has answered. A schedule that watches a counter borrows the

@@ -37,7 +37,8 @@ class Launcher(wiring.Component):
     ``memory`` Out(MemoryPort); ``config_write`` Out; ``execute`` Out, pulse per group; ``busy`` In, per group;
     ``quiesce``, ``tile_reset`` Out and ``drained`` In: see :class:`ResetSequence`; ``fault`` In: an AGCU has met one.
     ``token`` In, ``watch``, ``select`` Out, ``seen``, ``value`` In, ``doorbell``, ``doorbells``, ``signal`` Out: see
-    :class:`Sequencer`; ``schedule_active``, ``schedule_position`` Out; ``schedule_start``, ``schedule_done`` Out, pulses.
+    :class:`Sequencer`; ``schedule_active``, ``schedule_position``, ``schedule_steps`` Out; ``schedule_start``, ``schedule_done``
+    Out, pulses.
     ``running`` Out; ``active`` Out, a command is queued or under way; ``halted`` Out; ``error`` Out, code and position;
     ``kernel_cycles``, ``kernel_count``, ``kernel_total`` Out; pulses: ``group_done``, ``load_done``, ``error_event``, ``reset_done``
     Out; ``resetting`` Out.
@@ -65,7 +66,8 @@ class Launcher(wiring.Component):
             "quiesce": Out(1), "drained": In(1), "tile_reset": Out(1), "fault": In(1),
             "token": In(len(config.agcu_ports)), "watch": Out(1), "select": Out(counter_select()), "seen": In(1), "value": In(32),
             "doorbell": Out(32), "doorbells": Out(32), "signal": Out(1),
-            "schedule_start": Out(1), "schedule_active": Out(1), "schedule_position": Out(LENGTH_BITS), "schedule_done": Out(1),
+            "schedule_start": Out(1), "schedule_active": Out(1), "schedule_position": Out(LENGTH_BITS),
+            "schedule_steps": Out(32), "schedule_done": Out(1),
             "running": Out(config.groups), "active": Out(1), "halted": Out(1), "resetting": Out(1),
             "error": Out(data.StructLayout({"code": 4, "position": 24})),
             "kernel_cycles": Out(numbers), "kernel_count": Out(numbers), "kernel_total": Out(numbers),
@@ -147,7 +149,7 @@ class Launcher(wiring.Component):
             sequencer.value.eq(self.value), self.watch.eq(sequencer.watch), self.select.eq(sequencer.select),
             self.doorbell.eq(sequencer.doorbell), self.doorbells.eq(sequencer.doorbells), self.signal.eq(sequencer.signal),
             self.schedule_start.eq(sequencer.start), self.schedule_active.eq(sequencer.active),
-            self.schedule_position.eq(sequencer.position),
+            self.schedule_position.eq(sequencer.position), self.schedule_steps.eq(sequencer.steps),
             self.schedule_done.eq(sequencer.done),
         ]
 

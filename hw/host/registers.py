@@ -9,7 +9,7 @@ __all__ = ["ADDRESS_BITS", "ID_VALUE", "REGISTERS", "VERSION_VALUE", "Access", "
 
 ADDRESS_BITS = 12                  # of the AXI4-Lite port, in bytes
 ID_VALUE = 0x5544524F              # "ORDU" in memory order
-VERSION_VALUE = 0x0001_0001        # major in the high half: a driver refuses another major
+VERSION_VALUE = 0x0001_0002        # major in the high half: a driver refuses another major
 
 
 class Access(enum.Enum):
@@ -175,6 +175,7 @@ REGISTERS: tuple[Register, ...] = (
     Register("DOORBELL_COUNT", 0x094, RO, "SIGNALs since reset."),
     Register("SCHEDULE_POSITION", 0x098, RO, "Index of the first word of the schedule's instruction under way, or of its last."),
     Register("SCHEDULE_CYCLES", 0x09C, RO, "Cycles of the last schedule, from its start to its END; counts while it runs."),
+    Register("SCHEDULE_STEPS", 0x0A0, RO, "Instructions that the schedule has begun; a step that stays the same waits."),
     Register("KERNEL_CYCLES", 0x100, RO, "Per group: cycles from Execute to finished of its last kernel; counts while it runs.",
              count=16),
     Register("KERNEL_COUNT", 0x140, RO, "Per group: kernels finished since reset.", count=16),

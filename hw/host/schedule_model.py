@@ -16,11 +16,13 @@ MASK = 0xFFFF_FFFF
 @dataclass
 class Outcome:
     """``events`` in order: ("execute", groups, exchange), ("load", groups, shadow, tier, address, words), ("argument", unit, word,
-    value), ("write", tier, address, value), ("signal", value, interrupt), ("wait", opcode name). How it ended, and where."""
+    value), ("write", tier, address, value), ("signal", value, interrupt), ("wait", opcode name). How it ended, and where;
+    ``steps``: instructions begun."""
 
     events: list[tuple] = field(default_factory=list)
     error: LauncherError = LauncherError.NONE
     position: int = 0
+    steps: int = 0
 
 
 class _Stop(Exception):
@@ -41,7 +43,7 @@ def run_schedule(words: Sequence[int], read: Callable[[int, int], int], *, most_
         for _ in range(most_events):
             if index >= len(words):
                 stop(LauncherError.RUNAWAY)
-            outcome.position = index
+            outcome.position, outcome.steps = index, outcome.steps + 1
             header = int(words[index])
             if header & 0xF == 15:
                 stop(LauncherError.ILLEGAL)

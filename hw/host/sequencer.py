@@ -43,7 +43,7 @@ class Sequencer(wiring.Component):
     -------
     ``start`` In, pulse (taken only when not ``busy``), with ``address`` and ``length`` In, in words; ``abort`` In: end at once;
     ``active`` Out, a schedule runs; ``busy`` Out, that or memory answers are still to come; ``position`` Out, index of the
-    instruction under way or, after the end, of the last.
+    instruction under way or, after the end, of the last; ``steps`` Out, instructions begun since the start.
     ``command`` Out stream of launcher commands; ``idle`` In, per group; ``loading`` In, a program load is under way.
     ``token`` In, pulse per AGCU; ``watch`` Out with ``select`` Out: a counter is wanted, ``seen`` In: ``value`` In is its value.
     ``doorbell``, ``doorbells`` Out, value and number of SIGNALs; pulses: ``signal``, ``done``, ``failed`` Out with ``code`` Out.
@@ -60,7 +60,7 @@ class Sequencer(wiring.Component):
         port = MemoryPort(beat_bytes=config.beat_bytes, tag_bits=config.agcu.tag_bits - CLIENT_BITS)
         super().__init__({
             "start": In(1), "address": In(device_address()), "length": In(LENGTH_BITS), "abort": In(1),
-            "active": Out(1), "busy": Out(1), "position": Out(LENGTH_BITS),
+            "active": Out(1), "busy": Out(1), "position": Out(LENGTH_BITS), "steps": Out(32),
             "command": Out(stream.Signature(command_layout())), "idle": In(config.groups), "loading": In(1),
             "token": In(self.agcus), "watch": Out(1), "select": Out(counter_select()), "seen": In(1), "value": In(32),
             "doorbell": Out(32), "doorbells": Out(32), "signal": Out(1), "done": Out(1), "failed": Out(1), "code": Out(4),
@@ -97,7 +97,7 @@ class Sequencer(wiring.Component):
         self._tokens(m, begin)
         self._errors(m)
         with m.If(begin):
-            m.d.sync += self.state.eq(State.HEADER)
+            m.d.sync += [self.state.eq(State.HEADER), self.steps.eq(0)]
         with m.If(over):
             m.d.sync += self.state.eq(State.IDLE)
         return m
@@ -127,7 +127,7 @@ class Sequencer(wiring.Component):
         ]
         with m.If((self.state == State.HEADER) & word.valid):
             m.d.sync += [self.header.eq(word.p.data), self.left.eq(operands[word.p.data[:4]]), self.state.eq(State.BODY),
-                         self.position.eq(self.buffer.index)]
+                         self.position.eq(self.buffer.index), self.steps.eq(self.steps + 1)]
         with m.If(body & (self.left == 2) & word.valid):
             m.d.sync += [self.first.eq(word.p.data), self.left.eq(1)]
         with m.If(self.took):

@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.common.packet import MemoryPort, Status
+from hw.common.packet import MemoryPort, failed
 from hw.config import RDUConfig
 
 from .command import device_address
@@ -40,7 +40,7 @@ class WordAccess(wiring.Component):
         m.d.comb += [
             response.ready.eq(1), self.done.eq(self.busy & response.valid),
             self.value.eq(response.p.data.word_select(lane, 32)),
-            self.error.eq((response.p.status == Status.UNCORRECTABLE) | (response.p.status == Status.DECODE_ERROR)),
+            self.error.eq(failed(response.p.status)),
         ]
         with m.If(request.ready):
             m.d.sync += request.valid.eq(0)

@@ -53,7 +53,7 @@ class ScheduleBench(Bench):
         self.seen["end"] = self.tile.cycle
         await ctx.tick()
         self.seen["error"] = LauncherError(ctx.get(launcher.error.code)), ctx.get(launcher.error.position)
-        self.seen["active"] = ctx.get(launcher.schedule_active)
+        self.seen["active"], self.seen["steps"] = ctx.get(launcher.schedule_active), ctx.get(launcher.schedule_steps)
 
     def go(self, *cases) -> None:
         """``cases``: (words, called before or None, called after or None)."""
@@ -72,6 +72,7 @@ class ScheduleBench(Bench):
         """What the tile, the memory and the doorbell saw is what the model says."""
         model = run_schedule(self.words, lambda tier, address: self.initial.get((tier, address // 4), 0))
         assert self.seen["error"] == (model.error, model.position if model.error else 0)
+        assert self.seen["steps"] == model.steps
         tile, signals, written = [], [], []
         for event in model.events:
             match event:
