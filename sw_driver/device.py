@@ -7,14 +7,14 @@ from hw.config import RDUConfig, preset
 from .device_base import DDR, HBM, SEGMENT_OF_TIER
 from .errors import DeviceError, DeviceFault, DeviceHang, DeviceTimeout
 from .launch import Launched
-from .observe import Observed, difference
-from .orchestrate import ScheduleRun
+from .observe import difference
+from .orchestrate import HardwareLaunch, ScheduleRun
 
 __all__ = ["DDR", "HBM", "SEGMENT_OF_TIER", "Device", "DeviceError", "DeviceFault", "DeviceHang", "DeviceTimeout", "Launched",
            "ScheduleRun", "difference"]
 
 
-class Device(Observed):
+class Device(HardwareLaunch):
     """One RDU. A context manager; its methods may be called from several threads (one call at a time is served).
 
     Parameters

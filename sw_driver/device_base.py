@@ -15,12 +15,14 @@ from hw.programs import unit_program_of
 
 from .backend import Backend
 from .errors import DeviceError, DeviceFault, DeviceTimeout
-from .memory import Buffer, TierAllocator
+from .memory import Buffer, DeviceMemoryError, TierAllocator
+from .resident import Resident
 from .units import unit_names
 
 __all__ = ["DDR", "HBM", "SEGMENT_OF_TIER", "DeviceBase"]
 
 HBM, DDR = 0, 1
+RESIDENT_SHARE = 8                           # images and schedules take up to this part of HBM
 SEGMENT_OF_TIER = {HBM: 0, DDR: 1}           # every tier is one segment, readable and writable, from its first byte
 
 
@@ -32,7 +34,7 @@ class DeviceBase:
         self._lock = threading.RLock()
         self.memory = {HBM: TierAllocator("HBM", HBM, self.config.hbm.bytes),
                        DDR: TierAllocator("DDR", DDR, self.config.ddr.bytes)}
-        self._contents: dict[bytes, Buffer] = {}         # images and schedules that are in HBM
+        self.resident = Resident(self.memory[HBM], self.config.hbm.bytes // RESIDENT_SHARE)
         self._names = {number: name for name, number in unit_names(self.config).items()}
         try:
             self._check_identity()
@@ -77,9 +79,14 @@ class DeviceBase:
 
     # Memory ---------------------------------------------------------------------------------------------------------------
     def allocate(self, tier: int, size: int) -> Buffer:
-        """A new buffer of ``size`` bytes in HBM (0) or DDR (1)."""
+        """A new buffer of ``size`` bytes in HBM (0) or DDR (1). When HBM is full, images and schedules that are not in use make room."""
         with self._lock:
-            return self._tier(tier).allocate(size)
+            while True:
+                try:
+                    return self._tier(tier).allocate(size)
+                except DeviceMemoryError:
+                    if tier != HBM or size <= 0 or not self.resident.give_back():
+                        raise
 
     def free(self, buffer: Buffer) -> None:
         """Gives a buffer back."""
@@ -118,11 +125,8 @@ class DeviceBase:
                               f"at {buffer.address:#x}")
 
     def _resident(self, words: np.ndarray) -> Buffer:
-        """A buffer in HBM that holds ``words``, made once for each content."""
-        key = words.tobytes()
-        if key not in self._contents:
-            self._contents[key] = self.upload(HBM, words)
-        return self._contents[key]
+        """A buffer in HBM that holds ``words``."""
+        return self.resident.place(words.tobytes(), lambda buffer: self.write(buffer, words))
 
     # Inside ---------------------------------------------------------------------------------------------------------------
     def _check_identity(self) -> None:

@@ -39,6 +39,7 @@ class SoftwareLaunch(DeviceBase):
         self._loaded: dict[int, Kernel] = {}             # by group
         self._running: set[int] = set()                  # groups started and not yet waited for
         self._prepared: tuple[Kernel, set[int]] | None = None
+        self._scheduled: str | None = None               # the schedule that was started and has not been seen to end
         super().__init__(backend)
 
     def load(self, kernel: Kernel, max_cycles: int = 1_000_000) -> int:
@@ -71,6 +72,7 @@ class SoftwareLaunch(DeviceBase):
         prepared at a time."""
         with self._lock:
             kernel.check(self.config)
+            self._must_have_ended(kernel)
             if not self.config.shadow:
                 raise DeviceError(f"kernel {kernel.name!r} cannot be prepared: this device ({self.config.name}) has no shadows")
             if self._prepared:
@@ -141,6 +143,8 @@ class SoftwareLaunch(DeviceBase):
         with self._lock:
             self._loaded.clear()
             self._running.clear()
+            self._scheduled = None
+            self.resident.begin()
             self._prepared, self._held = None, Held(self._held.first_unit)
             self.write_register("IRQ_STATUS", 0xFFFF_FFFF)
             self.write_register("TILE_RESET", 1)
@@ -174,13 +178,19 @@ class SoftwareLaunch(DeviceBase):
         for other in robbed:
             self._loaded.pop(other, None)
 
+    def _must_have_ended(self, kernel: Kernel) -> None:
+        if self._scheduled is not None:
+            raise DeviceError(f"kernel {kernel.name!r}: schedule {self._scheduled!r} has not ended: wait_schedule() or reset() first")
+
     def _must_be_idle(self, group: int, kernel: Kernel) -> None:
+        self._must_have_ended(kernel)
         if group in self._running:
             raise DeviceError(f"kernel {kernel.name!r}: group {group} still runs a kernel: wait for it first")
 
     def _play(self, programs: Programs, after: int, max_cycles: int, shadow: int = 0) -> None:
         """A Program Load of ``programs``, if there are any."""
         if programs:
+            self.resident.begin()
             self._play_from(self._resident(encode_image(programs)), after, max_cycles, shadow)
 
     def _play_from(self, image: Buffer, after: int, max_cycles: int, shadow: int) -> None:

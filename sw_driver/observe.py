@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from .errors import DeviceHang, DeviceTimeout
 from .kernel import Kernel
-from .orchestrate import HardwareLaunch
+from .launch import SoftwareLaunch
 from .stall import StallReport, find_stall
 from .units import event_names
 
@@ -23,7 +25,7 @@ def difference(after: Counters, before: Counters) -> Counters:
     return {unit: events for unit, events in moved.items() if events}
 
 
-class Observed(HardwareLaunch):
+class Observed(SoftwareLaunch):
     """Counters and waits that tell what is wrong."""
 
     stall_cycles = 20_000             # between two looks at whether anything moves; 0: no look
@@ -56,31 +58,42 @@ class Observed(HardwareLaunch):
         Raises :class:`DeviceFault` if it was stopped, :class:`DeviceTimeout` (naming the busy units) after ``max_cycles``, and
         :class:`DeviceHang` once nothing has moved in any unit between two looks, ``stall_cycles`` apart.
         """
-        end, moved = self.backend.cycles + max_cycles, None
+        self._until({"group_done": 1 << kernel.group}, self.backend.cycles + max_cycles, max_cycles, f"kernel {kernel.name!r}")
+        with self._lock:
+            self._running.discard(kernel.group)
+            return self.read_register("KERNEL_CYCLES", kernel.group)
+
+    def _until(self, events: dict[str, int], end: int, max_cycles: int, what: str,
+               where: Callable[[], str] = lambda: "") -> dict[str, int]:
+        """IRQ_STATUS once one of ``events`` is there; between two looks another thread may have the device. ``where``: more about
+        what keeps ``what``, for the message of a timeout or a hang. Errors as of :meth:`wait`."""
+        moved = None
         while True:
-            with self._lock:                 # between two looks another thread may have the device
-                left = end - self.backend.cycles
+            with self._lock:
+                left = max(end - self.backend.cycles, 0)
+                look = self.backend.cycles + min(self.stall_cycles or left, left)
                 try:
-                    self._wait_for("group_done", 1 << kernel.group, min(self.stall_cycles or left, left), f"kernel {kernel.name!r}",
-                                   busy=False)
-                    self._running.discard(kernel.group)
-                    return self.read_register("KERNEL_CYCLES", kernel.group)
+                    return self._wait_for_any(events, look, max_cycles, what, busy=False)
                 except DeviceTimeout:
                     if self.backend.cycles >= end:
-                        raise DeviceTimeout(f"kernel {kernel.name!r} has not finished in {max_cycles} cycles; "
-                                            f"busy: {', '.join(self.busy_units()) or 'no unit'}") from None
-                before, moved = moved, self.counters(self._cores(), MOVES)
+                        raise DeviceTimeout(f"{what} has not finished in {max_cycles} cycles; "
+                                            f"busy: {', '.join(self.busy_units()) or 'no unit'}{where()}") from None
+                before, moved = moved, (self.read_register("SCHEDULE_STEPS"), self.counters(self._cores(), MOVES))
                 if moved == before:
-                    raise DeviceHang(f"kernel {kernel.name!r} cannot finish: {self.explain_stall()}")
+                    raise DeviceHang(f"{what} cannot finish: {self.explain_stall()}{where()}")
 
     def explain_stall(self) -> StallReport:
         """Which unit waits for what, followed to a cycle of units or to the one that starves or blocks the others."""
         with self._lock:
             before = self.counters(self._cores())
             moved = difference(self.counters(self._cores()), before)
-            enabled = {self._names[unit] for group in range(self.config.groups) for unit in self._held.enabled(group)}
-            kernels = [*self._loaded.values()]
-            return find_stall(self.config, moved, enabled, kernels)
+            enabled = {self._names[unit] for kernel in self._launched() for unit in kernel.programs if unit >= self._held.first_unit}
+            enabled |= {self._names[unit] for group in range(self.config.groups) for unit in self._held.enabled(group)}
+            return find_stall(self.config, moved, enabled, self._launched())
+
+    def _launched(self) -> list[Kernel]:
+        """The kernels that may be running."""
+        return [*self._loaded.values()]
 
     def _cores(self) -> list[str]:
         return [name for name in self._names.values() if not name.startswith("switch")]

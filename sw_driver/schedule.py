@@ -110,10 +110,11 @@ class Leave:
 
 @dataclass
 class Loop:
-    """A loop; ``index`` is the number of the iteration, from 0 (a register that only a loop whose index is used has)."""
+    """A loop; ``index`` is the number of the iteration, from 0 (a register that only a loop whose index is used has). ``number``: the
+    how manieth loop of the schedule it is."""
 
     count: Linear
-    depth: int
+    number: int
     schedule: Schedule = field(repr=False)
     body: list = field(default_factory=list)
     counter: Value | None = None
@@ -122,7 +123,7 @@ class Loop:
     def index(self) -> Value:
         if self.counter is None:
             most = self.count.range[1] - 1
-            self.counter = self.schedule.value(f"index of loop {self.depth}", most=min(max(most, 0), WORD))
+            self.counter = self.schedule.value(f"index of loop {self.number}", most=min(max(most, 0), WORD))
         return self.counter
 
 
@@ -142,6 +143,7 @@ class Schedule:
         self.steps: list = []
         self.values: list[Value] = []
         self._open: list[Loop] = []
+        self._loops = 0
 
     # Values ---------------------------------------------------------------------------------------------------------------
     def value(self, name: str = "", initial: int = 0, *, most: int = WORD) -> Value:
@@ -196,7 +198,8 @@ class Schedule:
             raise ScheduleError(f"{self.name}: loop: count={count} must fit in 32 bits")
         if len(self._open) == LOOP_DEPTH:
             raise ScheduleError(f"{self.name}: loop: more than {LOOP_DEPTH} loops inside one another")
-        loop = Loop(expression, len(self._open), self)
+        loop = Loop(expression, self._loops, self)
+        self._loops += 1
         self._open.append(loop)
         try:
             yield loop
@@ -230,6 +233,19 @@ class Schedule:
     def wait_token(self, agcu: int) -> None:
         """Waits for a token on the last control wire into AGCU number ``agcu``; each token serves one wait."""
         self._add(WaitToken(agcu))
+
+    @property
+    def kernels(self) -> list[Kernel]:
+        """Every kernel that is launched, once, in order."""
+        found: dict[int, Kernel] = {}
+        pending = list(self.steps)
+        while pending:
+            step = pending.pop(0)
+            if isinstance(step, Loop):
+                pending[:0] = step.body
+            elif isinstance(step, Launch):
+                found.setdefault(id(step.kernel), step.kernel)
+        return [*found.values()]
 
     # Inside -----------------------------------------------------------------------------------------------------------------
     def _add(self, step) -> None:
