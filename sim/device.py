@@ -21,12 +21,14 @@ from .top import SimulationTop, channel_index
 from .triggers import TriggeredWaves, parse_trigger
 from .unit_bench import ModelError
 from .verilated import TIER_SHIFT, VerilatedHost
+from .wide_nets import wide_nets
 
 __all__ = ["VerilatedBackend", "open_backend", "parse_window"]
 
 
 def _partition(config: RDUConfig, name: str) -> Partition:
-    return partition(SimulationTop(config), name, units=(UnitShell, SwitchShell, EventCounters), containers=(Socket, Tile))
+    with wide_nets():                # the pins of all units of `medium`
+        return partition(SimulationTop(config), name, units=(UnitShell, SwitchShell, EventCounters), containers=(Socket, Tile))
 
 
 class VerilatedBackend(VerilatedHost):

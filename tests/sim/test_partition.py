@@ -1,15 +1,18 @@
 """Designs in parts: the same cycles and values as in one piece, units that sleep, and what the checks catch."""
 
+import re
+
 import pytest
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from hw.hierarchy import instantiate
+from hw.hierarchy import instantiate, to_verilog
 from sim.partition import build_partition, partition
 from sim.unit_bench import ModelError
 from sim.verilated import VerilatedHost
+from sim.wide_nets import wide_nets
 
 QUIET = 100          # cycles between two values that the units get
 
@@ -85,3 +88,26 @@ def test_a_unit_that_breaks_the_rules_is_caught(kind, message):
         parts.check_units(True)
         with pytest.raises(ModelError, match=message):
             parts.run(4 * QUIET)
+
+
+class Wide(wiring.Component):
+    """More input bits than 16 bits can number."""
+
+    def __init__(self):
+        super().__init__({"i": In(1000).array(66), "o": Out(1000)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += self.o.eq(self.i[0] ^ self.i[65])
+        return m
+
+
+def test_a_module_may_have_more_input_bits_than_amaranth_numbers():
+    with pytest.raises(AssertionError):
+        to_verilog(Wide())
+    with wide_nets():
+        text = to_verilog(Wide())
+    assert re.search(r"assign o = i__0 \^ i__65;", text)
+    with wide_nets():
+        wide = to_verilog(Pair(("sums", "hoards")))
+    assert wide == to_verilog(Pair(("sums", "hoards")))
