@@ -103,6 +103,8 @@ def grids(section: Section, node: Node) -> Iterator[tuple[Part, tuple[int, int]]
             if m % pr or n % pc or (len(problem.m) > 1 and pr > 1) or pr * pc > limit.store or \
                     pr + pc * len(node.inputs[1:]) > limit.load:
                 continue
+            if n // pc % 2 and pc > 1 and (packed_w or section.packed(node.output)):
+                continue                 # a part would start amid a word
             tile = tilings(config, m // pr, n // pc, k, packed_x, False, packed_w)
             if tile is None:
                 continue

@@ -16,13 +16,12 @@ from hw.pmu.program import Loop, PMUProgram, Read, Write
 from hw.pmu.recipes import separate_buffers
 
 from .errors import CompileError
+from .factors import LONGEST, factors
 from .netlist import Netlist, Port
+from .turned import access, plan
 
 __all__ = ["LONGEST", "NeedsWords", "Stored", "TooDeep", "factors", "load_rows", "load_scalars", "memory_loops", "store_rows",
            "store_scalars"]
-
-LONGEST = 65535          # bound of a loop
-
 
 class NeedsWords(Exception):
     """Packed BF16 elements of ``symbol`` cannot be accessed like this: it has to lie in memory as FP32 words."""
@@ -48,16 +47,6 @@ class Stored:
         return Stored(self.symbol, self.size, self.offset + elements)
 
 
-def factors(count: int, what: str, limit: int = LONGEST) -> list[int]:
-    """Bounds of one or two loops with ``count`` iterations. Raises :class:`CompileError` if there are none."""
-    if count <= limit:
-        return [count]
-    for outer in range(-(-count // limit), min(count, limit) + 1):
-        if count % outer == 0 and count // outer <= limit:
-            return [count // outer, outer]
-    raise CompileError(f"{what}: {count} iterations are not a product of two loops of at most {limit}", way_out="pad the tensor")
-
-
 def memory_loops(dims: Sequence[tuple[int, int]], config: RDUConfig, what: str) -> tuple[MemoryLoop, ...]:
     """AGCU loops for (count, stride in bytes) pairs, outermost first; neighbours are joined, long ones cut."""
     joined: list[tuple[int, int]] = []
@@ -79,14 +68,6 @@ def memory_loops(dims: Sequence[tuple[int, int]], config: RDUConfig, what: str) 
     return tuple(loops) or (MemoryLoop(1, 0),)
 
 
-def _access(stored: Stored, dims: Sequence[tuple[int, int]], beat: int) -> Access | None:
-    """How vectors at these places can be moved; None if they do not start at words."""
-    places = [stored.offset * stored.size, *(stride for count, stride in dims if count > 1)]
-    if all(place % beat == 0 for place in places):
-        return Access.VECTOR
-    return Access.UNALIGNED if all(place % 4 == 0 for place in places) else None
-
-
 def vectors_of(row: Sequence[tuple[int, int]], size: int, beat: int) -> list[tuple[int, int]] | None:
     """(count, stride in bytes) of the vectors of a row given as (count, stride) of its elements; None if it is not made of
     whole vectors of neighbours."""
@@ -101,54 +82,66 @@ def vectors_of(row: Sequence[tuple[int, int]], size: int, beat: int) -> list[tup
 def load_rows(net: Netlist, stored: Stored, outer: Sequence[tuple[int, int]], row: Sequence[tuple[int, int]]) -> Port:
     """A stream of rows: ``outer`` and ``row`` are (count, stride in elements), outermost first.
 
-    Rows of neighbours come by vector loads, at any word. All others come word by word and are put together in a PMU.
+    Rows of neighbours come by vector loads, at any word. Where the rows' elements are no neighbours but those of neighbouring rows
+    are, a PMU turns vectors round. All others come word by word and are put together in a PMU.
     """
     config, what = net.config, f"loading {stored.symbol}"
     beat, n = config.beat_bytes, prod(count for count, _ in row)
     vectors = vectors_of(row, stored.size, beat)
     if vectors:
         dims = [*((count, stride * stored.size) for count, stride in outer), *vectors]
-        access = _access(stored, dims, beat)
-        if access is not None:
+        kind = access(stored.offset * stored.size, dims, beat)
+        if kind is not None:
             loops = memory_loops(dims, config, what)
             distinct = prod(count for count, stride in outer if stride) * n * stored.size
-            return net.load(stored.symbol, LoadProgram(segment=0, base=stored.offset * stored.size, loops=loops, access=access),
+            return net.load(stored.symbol, LoadProgram(segment=0, base=stored.offset * stored.size, loops=loops, access=kind),
                             bytes=distinct).out()
+    if (turned := _load_turned(net, stored, outer, row)) is not None:
+        return turned
     if stored.size != 4:
         raise NeedsWords(stored.symbol, "packed elements that are not neighbours at even places")
     rows = prod(count for count, _ in outer)
     loops = memory_loops([(count, stride * 4) for count, stride in (*outer, *row)], config, what)
     words = net.load(stored.symbol, LoadProgram(segment=0, base=stored.offset * 4, loops=loops, access=Access.WORD),
                      bytes=4 * n * rows)
-    pmu = net.add("pmu", f"words of {stored.symbol}", gather_words(config, n, rows), work=n * rows)
+    pmu = net.add("pmu", f"words of {stored.symbol}", words_and_rows(config, n, rows, to_words=False), work=n * rows)
     net.connect("scalar", words.out(), pmu.input(0), n * rows)
     return pmu.out(0)
 
 
-def gather_words(config: RDUConfig, n: int, rows: int) -> PMUProgram:
-    """PMU: words from scalar input 0, ``n`` to a row, to rows of whole vectors."""
+def _load_turned(net: Netlist, stored: Stored, outer: Sequence[tuple[int, int]], row: Sequence[tuple[int, int]]) -> Port | None:
+    """Rows turned round in a PMU; None if they cannot be."""
+    config, size = net.config, stored.size
+    if (found := plan(config, size, stored.offset, outer, row, storing=False)) is None:
+        return None
+    try:
+        loops = memory_loops(found.dims, config, f"loading {stored.symbol}")
+    except TooDeep:
+        return None
+    rows = net.load(stored.symbol, LoadProgram(segment=0, base=stored.offset * size, loops=loops, access=found.access),
+                    bytes=found.distinct)
+    block = found.block
+    program = block.program(config, block.across, block.along)
+    pmu = net.add("pmu", f"columns of {stored.symbol}", program, work=prod(loop.bound for loop in program.reads[0].loops))
+    net.connect("vector", rows.out(), pmu.input(0), rows.program.iterations)
+    return pmu.out(0)
+
+
+def words_and_rows(config: RDUConfig, n: int, rows: int, *, to_words: bool) -> PMUProgram:
+    """PMU between words, ``n`` to a row, and rows of whole vectors: from scalar input 0 to the vector output, or (``to_words``) from
+    vector input 0 to scalar output 0."""
     lanes = config.lanes
     vectors = -(-n // lanes)
     buffers = _buffers(config, vectors, "words")
     stride, bank_map = separate_buffers(config.pmu, vectors, buffers)
     outer = [Loop(bound) for bound in factors(rows, "rows")]
-    return PMUProgram(
-        write=Write(loops=(Loop(n, 1), *outer), handover=1, word=True, scalars=(0,)),
-        reads=(Read(loops=(Loop(vectors, lanes), *outer), handover=1),),
-        buffers=buffers, buffer_stride=stride * lanes, bank_map=bank_map)
-
-
-def scatter_words(config: RDUConfig, n: int, rows: int) -> PMUProgram:
-    """PMU: rows of whole vectors from vector input 0 to words, ``n`` of each row, at scalar output 0."""
-    lanes = config.lanes
-    vectors = -(-n // lanes)
-    buffers = _buffers(config, vectors, "words")
-    stride, bank_map = separate_buffers(config.pmu, vectors, buffers)
-    outer = [Loop(bound) for bound in factors(rows, "rows")]
-    return PMUProgram(
-        write=Write(loops=(Loop(vectors, lanes), *outer), handover=1, vectors=(0,)),
-        reads=(Read(loops=(Loop(n, 1), *outer), handover=1, word=True, scalar=True),),
-        buffers=buffers, buffer_stride=stride * lanes, bank_map=bank_map)
+    words, whole = (Loop(n, 1), *outer), (Loop(vectors, lanes), *outer)
+    if to_words:
+        write = Write(loops=whole, handover=1, vectors=(0,))
+        read = Read(loops=words, handover=1, word=True, scalar=True)
+    else:
+        write, read = Write(loops=words, handover=1, word=True, scalars=(0,)), Read(loops=whole, handover=1)
+    return PMUProgram(write=write, reads=(read,), buffers=buffers, buffer_stride=stride * lanes, bank_map=bank_map)
 
 
 def _buffers(config: RDUConfig, vectors: int, what: str) -> int:
@@ -178,28 +171,52 @@ def store_rows(net: Netlist, source: Port, stored: Stored, outer: Sequence[tuple
     vectors = vectors_of(row, stored.size, beat)
     if vectors:
         dims = [*((count, stride * stored.size) for count, stride in outer), *vectors]
-        access = _access(stored, dims, beat)
-        if access is not None:
-            tail = n * stored.size % beat
-            if tail and vectors[-1][0] == 1:         # the loop over one vector has to stay, it is the ragged one
-                loops = (MemoryLoop(1, beat), *memory_loops(dims[:-1], config, what))
-            elif tail:
-                loops = (MemoryLoop(vectors[-1][0], beat), *memory_loops(dims[:-1], config, what))
-            else:
-                loops = memory_loops(dims, config, what)
-            while len(loops) > 1 and loops[-1].bound == 1:
-                loops = loops[:-1]
-            if len(loops) > config.agcu.counter_levels:
-                raise TooDeep(what)
-            unit = net.store(stored.symbol, StoreProgram(segment=0, base=stored.offset * stored.size, loops=loops, access=access,
+        kind = access(stored.offset * stored.size, dims, beat)
+        if kind is not None:
+            loops, tail = _ragged_loops(dims, n * stored.size, config, what)
+            unit = net.store(stored.symbol, StoreProgram(segment=0, base=stored.offset * stored.size, loops=loops, access=kind,
                                                          tail_bytes=tail), bytes=n * rows * stored.size)
             net.connect("vector", source, unit.input(), prod(count for count, _ in dims))
             return
+    if _store_turned(net, source, stored, outer, row):
+        return
     if stored.size != 4:
         raise NeedsWords(stored.symbol, "packed elements that are not neighbours at even places")
-    pmu = net.add("pmu", f"words of {stored.symbol}", scatter_words(config, n, rows), work=n * rows)
+    pmu = net.add("pmu", f"words of {stored.symbol}", words_and_rows(config, n, rows, to_words=True), work=n * rows)
     net.connect("vector", source, pmu.input(0), rows * -(-n // config.lanes))
     store_scalars(net, pmu.out(0), stored, [*outer, *row])
+
+
+def _ragged_loops(dims: Sequence[tuple[int, int]], row_bytes: int, config: RDUConfig, what: str) -> tuple[tuple[MemoryLoop, ...], int]:
+    """(loops, bytes of a row's last vector or 0) of a store of rows of ``row_bytes``; ``dims`` end with the loop over a row's vectors."""
+    beat = config.beat_bytes
+    if not (tail := row_bytes % beat):
+        return memory_loops(dims, config, what), 0
+    loops = (MemoryLoop(dims[-1][0], beat), *memory_loops(dims[:-1], config, what))    # the ragged loop stays, even over one vector
+    while len(loops) > 1 and loops[-1].bound == 1:
+        loops = loops[:-1]
+    if len(loops) > config.agcu.counter_levels:
+        raise TooDeep(what)
+    return loops, tail
+
+
+def _store_turned(net: Netlist, source: Port, stored: Stored, outer: Sequence[tuple[int, int]], row: Sequence[tuple[int, int]]) -> bool:
+    """Stores rows by way of a PMU that turns them round; False if they cannot be."""
+    config, size = net.config, stored.size
+    if (found := plan(config, size, stored.offset, outer, row, storing=True)) is None:
+        return False
+    block = found.block
+    try:
+        loops, tail = _ragged_loops(found.dims, block.along * size, config, f"storing {stored.symbol}")
+    except TooDeep:
+        return False
+    program = block.program(config, block.along, block.across)
+    pmu = net.add("pmu", f"columns of {stored.symbol}", program, work=prod(loop.bound for loop in program.reads[0].loops))
+    net.connect("vector", source, pmu.input(0), prod(loop.bound for loop in program.write.loops))
+    unit = net.store(stored.symbol, StoreProgram(segment=0, base=stored.offset * size, loops=loops, access=found.access,
+                                                 tail_bytes=tail), bytes=found.distinct)
+    net.connect("vector", pmu.out(0), unit.input(), unit.program.iterations)
+    return True
 
 
 def store_scalars(net: Netlist, source: Port, stored: Stored, dims: Sequence[tuple[int, int]]) -> None:

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from compiler.compile import compile
-from compiler.ir import DType
+from compiler.compile import compile, single
+from compiler.homes import layout
+from compiler.ir import Core, DType, Place, row_major
 from hw.config import preset
 from sim.device import VerilatedBackend
 from sw_driver.device import Device
@@ -45,11 +46,28 @@ def test_random_graphs(device, seeds):
             check(device, graph, fuse, seed)
 
 
+@pytest.mark.parametrize(("shape", "dtype"), [((3, 13, 9), DType.FP32), ((2, 22, 18), DType.BF16), ((200, 88), DType.FP32),
+                                              ((2, 20, 12), DType.BF16)])
+def test_transposes_are_turned_in_a_pmu(device, shape, dtype):
+    """Operands and results whose rows are columns in memory: not a word moves by itself, ragged and in several blocks."""
+    b = Builder("turned")
+    x, w = b.input("x", shape, dtype), b.input("w", (*shape[:-2], 10, shape[-1]), dtype)
+    turn = [*range(len(shape) - 2), len(shape) - 1, len(shape) - 2]
+    moved = list(row_major((*shape[:-2], shape[-1], shape[-2])))
+    moved[-2:] = moved[:-3:-1]
+    graph = b.graph(b.matmul(x, b.transpose(w, turn)), b.map([b.transpose(x, turn)], [("FMUL", X(0), 0.5)]),
+                    b.copy([b.map([x], [("FADD", X(0), 1.0)])], (*shape[:-2], shape[-1], shape[-2]), [Place(tuple(moved), 0)]))
+    for fuse in ("none", "full"):
+        check(device, graph, fuse)
+    where = layout(graph, ())
+    units = [unit for node in graph.nodes if node.op is not Core.VIEW for piece in single(where, CONFIG, node) for unit in piece.net.units]
+    assert not any(unit.is_word for unit in units)
+
+
 def test_no_unit_has_a_path_through_it_while_stores_are_unaligned(device):
     """A store engine that waits for memory must not pass that on within a cycle: credits of the network were lost."""
     b = Builder("padded rows")
     x = b.input("x", (7, 16, 16, 8), DType.BF16)
-    from compiler.ir import Place, row_major
     y = b.copy([x], (7, 16, 16, 12), [Place(row_major((7, 16, 16, 12)), 2)])
     device.backend.check_units(True)
     check(device, b.graph(y), "none")
