@@ -1,4 +1,4 @@
-"""Every Python block of the README and of the tutorial runs, and prints what the text says it prints."""
+"""The Python blocks of the README and of the pages that show what they print: they run, and print just that."""
 
 import contextlib
 import io
@@ -25,7 +25,7 @@ def play(text: str) -> str:
     return BLOCK.sub(printed, text)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md", "docs/architecture.md"])
 def test_a_page_s_examples_print_what_it_says(page):
     text = (ROOT / page).read_text()
     assert BLOCK.search(text)
