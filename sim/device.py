@@ -13,6 +13,7 @@ from hw.shell import UnitShell
 from hw.socket import Socket
 from hw.switch_shell import SwitchShell
 from hw.tile import Tile
+from sw_driver.errors import BusError
 
 from .dram import device as dram
 from .generate import cached_text
@@ -24,6 +25,10 @@ from .verilated import TIER_SHIFT, VerilatedHost
 from .wide_nets import wide_nets
 
 __all__ = ["VerilatedBackend", "open_backend", "parse_window"]
+
+
+class RefusedAccess(ModelError, BusError):
+    """An access that the device answered with an error, as simulators and as drivers know it."""
 
 
 def _partition(config: RDUConfig, name: str) -> Partition:
@@ -72,6 +77,8 @@ class VerilatedBackend(VerilatedHost):
         try:
             super()._check(status)
         except ModelError as error:
+            if "bus error: " in str(error):
+                raise RefusedAccess(str(error)) from None
             broken = [line for index in self._channels().values() for line in dram.report(self.lib, index)]
             raise ModelError("\n".join([str(error), *broken])) if broken else error from None
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from hw.config import RDUConfig, preset
 
 from .device_base import DDR, HBM, SEGMENT_OF_TIER
-from .errors import DeviceError, DeviceFault, DeviceHang, DeviceTimeout
+from .errors import BusError, DeviceError, DeviceFault, DeviceHang, DeviceTimeout
 from .launch import Launched
 from .observe import difference
 from .orchestrate import HardwareLaunch, ScheduleRun
 
-__all__ = ["DDR", "HBM", "SEGMENT_OF_TIER", "Device", "DeviceError", "DeviceFault", "DeviceHang", "DeviceTimeout", "Launched",
+__all__ = ["DDR", "HBM", "SEGMENT_OF_TIER", "BusError", "Device", "DeviceError", "DeviceFault", "DeviceHang", "DeviceTimeout", "Launched",
            "ScheduleRun", "difference"]
 
 

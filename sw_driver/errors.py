@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["DeviceError", "DeviceFault", "DeviceHang", "DeviceTimeout"]
+__all__ = ["BusError", "DeviceError", "DeviceFault", "DeviceHang", "DeviceTimeout"]
 
 
 class DeviceError(RuntimeError):
     """The device did not do what was asked."""
+
+
+class BusError(DeviceError):
+    """The device answered a register or memory access with an error: no such address, a full queue, damaged memory."""
 
 
 class DeviceTimeout(DeviceError):

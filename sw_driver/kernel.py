@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hw.common.program import SHADOW
 from hw.config import RDUConfig
 
 from .files import write_whole
@@ -142,15 +143,37 @@ class Kernel:
         if not 0 <= kernel.group < 16:
             raise ValueError(f"group={kernel.group}")
         for name, place in ((name, place) for name, places in kernel.arguments.items() for place in places):
+            if any(type(number) is not int for number in (place.unit, place.word, place.bit, place.width)):
+                raise ValueError(f"argument {name!r} has a place that is no four integers")
             if not 0 <= place.bit < place.bit + place.width <= 32 or place.word not in kernel.programs.get(place.unit, {}):
                 raise ValueError(f"argument {name!r} lies outside the programs")
+        for flow in kernel.symbols.get("flows", ()):
+            _check_flow(flow)
         return kernel
 
     def check(self, config: RDUConfig) -> None:
-        """Raises :class:`KernelError` unless the kernel was made for ``config``."""
+        """Raises :class:`KernelError` unless the kernel was made for ``config`` and names only units and words that such a device
+        may have."""
         if self.config_digest != config.digest:
             raise KernelError(f"kernel {self.name!r} was made for a device with configuration {self.config_digest:#010x}, "
                               f"this one ({config.name}) is {config.digest:#010x}: build it for this preset")
+        if self.group >= config.groups:
+            raise KernelError(f"kernel {self.name!r}: group={self.group} must be below {config.groups} on preset {config.name}")
+        units = config.agcu_id(len(config.agcu_ports))
+        for unit, words in self.programs.items():
+            if unit >= units or max(words) >= SHADOW:
+                raise KernelError(f"kernel {self.name!r}: unit {unit}, word {max(words)} does not exist on preset {config.name} "
+                                  f"({units} units, {SHADOW} words each)")
+
+
+def _check_flow(flow) -> None:
+    """A flow as the compiler leaves it for explanations: fabric, source, destinations; an end is ["agcu", number, port] or [kind, row,
+    column, port]."""
+    fabric, source, destinations = flow
+    for end in (source, *destinations):
+        numbers = end[1:]
+        if type(fabric) is not str or len(numbers) != (2 if end[0] == "agcu" else 3) or any(type(n) is not int for n in numbers):
+            raise ValueError(f"flow {flow!r} has an end that is no unit's port")
 
 
 def _decode_image(words: np.ndarray) -> dict[int, dict[int, int]]:

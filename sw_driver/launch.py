@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from hw.common.program import SHADOW
 
 from .device_base import DeviceBase
-from .errors import DeviceError
+from .errors import DeviceError, DeviceTimeout
 from .held import LAUNCH_WORD, UNKNOWN, Held
 from .kernel import Kernel, encode_image
 from .memory import Buffer
 
 __all__ = ["Launched", "SoftwareLaunch"]
 
+RESET_LIMIT = 100_000             # cycles
 Programs = dict[int, dict[int, int]]
 
 
@@ -148,7 +149,11 @@ class SoftwareLaunch(DeviceBase):
             self._prepared, self._held = None, Held(self._held.first_unit)
             self.write_register("IRQ_STATUS", 0xFFFF_FFFF)
             self.write_register("TILE_RESET", 1)
-            self._wait_for("reset_done", 1, 100_000, "tile reset")
+            self._wait_for("reset_done", 1, RESET_LIMIT, "tile reset")
+            end = self.backend.cycles + RESET_LIMIT
+            while self.read_fields("STATUS")["resetting"]:       # the event was that of an earlier reset
+                if self.backend.cycles > end:
+                    raise DeviceTimeout(f"tile reset has not finished in {RESET_LIMIT} cycles")
             self.write_register("IRQ_STATUS", 0xFFFF_FFFF)       # a fault or an end that came while the tile drained
             self._write_segments()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from .errors import DeviceError, DeviceFault
+from .errors import DeviceError, DeviceFault, DeviceTimeout
 from .kernel import Kernel
 from .memory import Buffer
 from .observe import Observed
@@ -101,6 +101,8 @@ class HardwareLaunch(Observed):
                 self._under_way.doorbells.append(self.read_register("DOORBELL"))
             if on_signal:
                 on_signal(self._under_way.doorbells[-1])
+            if self.backend.cycles >= end:                # it may signal for ever
+                raise DeviceTimeout(f"{what} has not finished in {max_cycles} cycles{self._where()}")
 
     def reset(self) -> None:
         with self._lock:
