@@ -34,10 +34,12 @@ def waiting(fabrics: dict[str, Fabric], routes: list[Route]) -> nx.DiGraph:
             continue
         fabric = fabrics[flow.fabric]
         entry = fabric.source(flow.source, flow.name)
-        links = [("link", fabric.name, entry.point, f"entry {entry.port}"), *(("link", fabric.name, a, b) for a, b in route.edges)]
-        ends = [] if 0 < flow.window <= fabric.config.rdn.buffer_depth else [_unit(flow.destinations[0], "in")]
-        for before, after in pairwise([source, *links, *ends]):
-            graph.add_edge(before, after, flow=flow.name)
+        for destination in flow.destinations:
+            edges = route.edges_to(fabric.destination(destination, flow.name).point)
+            links = [("link", fabric.name, entry.point, f"entry {entry.port}"), *(("link", fabric.name, a, b) for a, b in edges)]
+            ends = [] if 0 < flow.window <= fabric.config.rdn.buffer_depth else [_unit(destination, "in")]
+            for before, after in pairwise([source, *links, *ends]):
+                graph.add_edge(before, after, flow=flow.name)
     return graph
 
 

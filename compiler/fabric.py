@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import networkx as nx
 
 from hw.config import RDUConfig
+from hw.rdn.dynamic import destination_layout
 from hw.rdn.node import EAST, LOCAL, NORTH, SOUTH, WEST
 
 __all__ = ["FABRICS", "Attachment", "Fabric", "RouteError"]
@@ -56,6 +57,17 @@ class Fabric:
     def destination(self, endpoint: tuple, flow: str) -> Attachment:
         """Where input port ``endpoint`` leaves the network."""
         return self._attach(endpoint, flow, output=False)
+
+    def exit(self, endpoint: tuple, flow: str) -> dict[str, int]:
+        """Input port ``endpoint`` as a dynamic packet names it: the fields of :func:`hw.rdn.dynamic.destination_layout`."""
+        end = self.destination(endpoint, flow)
+        return {"row": end.point[0], "column": end.point[1], "port": end.port, "label": end.label}
+
+    def word(self, endpoint: tuple, flow: str = "by data") -> int:
+        """What the first word of a packet of a flow ``by_data`` has in its low bits (as many as the layout has) to go to input port
+        ``endpoint``."""
+        layout = destination_layout(self.config.rdn.coordinate_bits, self.labels)
+        return layout.const(self.exit(endpoint, flow)).as_bits()
 
     def _attach(self, endpoint: tuple, flow: str, output: bool) -> Attachment:
         match endpoint:

@@ -20,6 +20,7 @@ from hw.config import RDUConfig
 from hw.programs import unit_program_of
 from sw_driver.kernel import Argument, Kernel
 
+from .fabric import Fabric
 from .route import Flow, Router, Routes
 from .throttle import Sequence, Throttle, automatic, sender_fields
 
@@ -98,13 +99,18 @@ class KernelBuilder:
                                  f"{len(self.config.agcu_ports)}")
         return self._use(Unit("agcu", self.config.agcu_id(index), ("agcu", index), self.config), program)
 
-    def vector(self, source: tuple, *destinations: tuple, rate: float = 1.0, dynamic: bool = False) -> None:
-        """A flow on the vector fabric; ``rate``: packets per cycle it is expected to carry; ``dynamic``: see :class:`Flow`."""
-        self._flow("vector", source, destinations, rate, dynamic)
+    def vector(self, source: tuple, *destinations: tuple, rate: float = 1.0, **kind) -> None:
+        """A flow on the vector fabric; ``rate``: packets per cycle it is expected to carry; ``kind``: see :class:`Flow`: ``merge``,
+        ``dynamic``, ``by_data``, ``window``."""
+        self._flow("vector", source, destinations, rate, **kind)
 
-    def scalar(self, source: tuple, *destinations: tuple, rate: float = 0.1, dynamic: bool = False) -> None:
+    def scalar(self, source: tuple, *destinations: tuple, rate: float = 0.1, **kind) -> None:
         """A flow on the scalar fabric."""
-        self._flow("scalar", source, destinations, rate, dynamic)
+        self._flow("scalar", source, destinations, rate, **kind)
+
+    def destination(self, end: tuple, fabric: str = "vector") -> int:
+        """What a packet of a flow ``by_data`` has in the low bits of its first word to go to input ``end``."""
+        return Fabric(self.config, fabric).word(end)
 
     def throttled(self, source: tuple, throttle: Throttle, fabric: str = "vector") -> None:
         """Sets the throttle of one output port by hand; it goes before the automatic one."""
@@ -154,10 +160,9 @@ class KernelBuilder:
         self._programs[unit] = program
         return unit
 
-    def _flow(self, fabric: str, source: tuple, destinations: tuple, rate: float, dynamic: bool = False) -> None:
+    def _flow(self, fabric: str, source: tuple, destinations: tuple, rate: float, **kind) -> None:
         name = f"{self.name}: {source} -> {', '.join(map(str, destinations))}"
-        self.flows.append(Flow(name=name, source=source, destinations=tuple(destinations), fabric=fabric, rate=rate,
-                               dynamic=dynamic))
+        self.flows.append(Flow(name=name, source=source, destinations=tuple(destinations), fabric=fabric, rate=rate, **kind))
 
     def _words(self, unit: Unit, program: Program) -> dict[int, int]:
         """Word index -> value of a unit's whole program; an AGCU's segment table, at its end, is left to the driver."""

@@ -41,6 +41,7 @@ class Flow:
     rate: packets per cycle on average; links are shared so that the rates on one stay below 1 where possible.
     merge: other flows (all of them with ``merge``) may end at the same destination.
     dynamic: its packets carry their destination and go dimension-order, in slots that all dynamic flows share; one destination.
+    by_data: of a dynamic flow: each packet names one of the ``destinations`` in its first word (:meth:`Fabric.word`).
     window: packets that can be under way at once, 0 = any number: a recurrence has one. The unit's input holds ``rdn.buffer_depth``;
         a flow of no more never fills the network, whatever its unit waits for.
     """
@@ -52,6 +53,7 @@ class Flow:
     rate: float = 1.0
     merge: bool = False
     dynamic: bool = False
+    by_data: bool = False
     window: int = 0
 
 
@@ -100,7 +102,7 @@ class Router:
                 raise RouteError(f"flow {flow.name!r}: fabric {flow.fabric!r} does not exist; fabrics are: {', '.join(FABRICS)}")
             if not flow.destinations or len(set(flow.destinations)) != len(flow.destinations):
                 raise RouteError(f"flow {flow.name!r}: destinations {flow.destinations} must be at least one, each once")
-            if flow.dynamic:
+            if flow.dynamic or flow.by_data:
                 self._check_dynamic(flow)
             if flow.rate < 0 or flow.rate > 1:
                 raise RouteError(f"flow {flow.name!r}: rate={flow.rate} must be from 0 to 1 packet per cycle")
@@ -117,19 +119,23 @@ class Router:
     def _check_dynamic(self, flow: Flow) -> None:
         if not self.config.rdn.dynamic_slots:
             raise RouteError(f"flow {flow.name!r}: preset {self.config.name} has no dynamic packets (rdn.dynamic_slots=0)")
-        if flow.fabric == "control" or len(flow.destinations) != 1:
+        if flow.fabric == "control" or (not flow.by_data and len(flow.destinations) != 1):
             raise RouteError(f"flow {flow.name!r}: a dynamic flow is of packets and has one destination, not "
-                             f"{len(flow.destinations)} on the {flow.fabric} fabric")
+                             f"{len(flow.destinations)} on the {flow.fabric} fabric (by_data=True: each packet names one of several)")
+        if not flow.dynamic:
+            raise RouteError(f"flow {flow.name!r}: by_data=True needs dynamic=True: a circuit's packets carry no destination")
 
     @staticmethod
     def _dimension_order(fabric: Fabric, flow: Flow) -> Route:
-        """The way that the switches themselves take: along the row, then along the column."""
-        (row, column), end = (attach(point, flow.name).point for attach, point in
-                              ((fabric.source, flow.source), (fabric.destination, flow.destinations[0])))
-        tree, at = {(row, column): None}, (row, column)
-        while at != end:
-            step = (at[0], at[1] + (1 if end[1] > at[1] else -1)) if at[1] != end[1] else (at[0] + (1 if end[0] > at[0] else -1), at[1])
-            tree[step], at = at, step
+        """The ways that the switches themselves take: along the row, then along the column."""
+        start = fabric.source(flow.source, flow.name).point
+        tree = {start: None}
+        for destination in flow.destinations:
+            at, end = start, fabric.destination(destination, flow.name).point
+            while at != end:
+                (row, column), (low, right) = at, end
+                step = (row, column + (1 if right > column else -1)) if column != right else (row + (1 if low > row else -1), column)
+                tree[step], at = at, step
         return Route(flow, tree, {}, {})
 
     def _negotiate(self, fabric: Fabric, flows: list[Flow], kept: list[Route]) -> list[Route]:

@@ -36,12 +36,13 @@ class Route:
         """The links between switches."""
         return [(parent, child) for child, parent in self.tree.items() if parent is not None]
 
-    def switches_to(self, point: Point) -> int:
-        """Switches that a packet passes on its way to ``point``."""
-        count, at = 1, point
-        while (at := self.tree[at]) is not None:
-            count += 1
-        return count
+    def edges_to(self, point: Point) -> list[Edge]:
+        """The links on the way to ``point``."""
+        edges = []
+        while (before := self.tree[point]) is not None:
+            edges.insert(0, (before, point))
+            point = before
+        return edges
 
 
 def program_of(fabric: Fabric, flow: Flow, tree: dict, labels: dict[Edge, int]) -> dict[Point, SwitchProgram]:
@@ -96,7 +97,7 @@ class Routes:
         """Cycles from the transfer at the source's stream to valid at the destination's, without other traffic."""
         route = self.route_of(name)
         fabric = Fabric(self.config, route.flow.fabric)
-        return route.switches_to(fabric.destination(destination, name).point) + (route.flow.fabric != "control")
+        return len(route.edges_to(fabric.destination(destination, name).point)) + 1 + (route.flow.fabric != "control")
 
     def loads(self) -> dict[tuple[str, Edge], float]:
         """(fabric, link) -> sum of the rates of the flows on it; above 1 the flows slow each other down."""

@@ -89,8 +89,8 @@ def sender_fields(config, routes: list[Route], throttles: dict[tuple[str, tuple]
     for route in routes:
         if route.flow.dynamic:
             flow = route.flow
-            end = Fabric(config, flow.fabric).destination(flow.destinations[0], flow.name)
-            where = {"row": end.point[0], "column": end.point[1], "port": end.port, "label": end.label}
             path = f"{_path(config, flow.fabric, flow.source)}.dynamic"
-            fields[flow.source[:-1]] |= {f"{path}.enable": 1} | {f"{path}.destination.{name}": value for name, value in where.items()}
+            where = Fabric(config, flow.fabric).exit(flow.destinations[0], flow.name)
+            fixed = {f"{path}.destination.{name}": value for name, value in where.items()}
+            fields[flow.source[:-1]] |= {f"{path}.enable": 1} | ({f"{path}.by_data": 1} if flow.by_data else fixed)
     return dict(fields)

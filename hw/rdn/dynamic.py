@@ -89,13 +89,15 @@ class DynamicInput(wiring.Component):
             exits.eq((destination.row == self.position.row) & (destination.column == self.position.column)),
             onward.eq(Mux(exits, 1 << destination.label, (1 << self.slots) - 1 << self.labels)),
         ]
-        held, wants = Signal(self.slots), [Signal(self.ports, name=f"wants_{slot}") for slot in slots]
+        held = Signal(self.slots)
+        self.wants = wants = [Signal(self.ports, name=f"wants_{slot}") for slot in slots]
+        self.elders = [Signal(self.slots, name=f"elders_{slot}") for slot in slots]     # that came before and want the same output
         same = Signal(self.slots)             # slots whose packets want what the arriving one wants
         m.d.comb += same.eq(Cat((wants[slot] & here).any() for slot in slots))
         m.d.sync += held.eq(held & ~self.leave | self.arrive)
         m.d.comb += self.held.eq(held)
         for slot in slots:
-            elders = Signal(self.slots, name=f"elders_{slot}")     # that came before and want the same output
+            elders = self.elders[slot]
             open_ = Signal(self.ports, name=f"open_{slot}")
             with m.If(self.arrive[slot]):
                 m.d.sync += [self.payloads[slot].eq(self.arriving), wants[slot].eq(here), self.onward[slot].eq(onward),

@@ -49,9 +49,10 @@ class InputPort(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         labels = range(self.labels)
-        held, turn = LevelCounters(self.labels, self.depth, full=False), RoundRobin(self.labels)
+        self.held = held = LevelCounters(self.labels, self.depth, full=False)
+        turn = RoundRobin(self.labels)
         m.submodules.held, m.submodules.turn = instantiate(platform, held), instantiate(platform, turn)
-        sent = [Signal(self.branches, name=f"sent_{label}") for label in labels]
+        self.sent = sent = [Signal(self.branches, name=f"sent_{label}") for label in labels]
         pending = [Signal(self.branches, name=f"pending_{label}") for label in labels]
         arrive, leave = Signal(self.labels), Signal(self.labels)
         offered, left, taken, finished = Signal(self.branches), Signal(self.branches), Signal(), Signal()
@@ -101,6 +102,7 @@ class InputPort(wiring.Component):
                 m.d.sync += plane.eq(plane ^ carry)
                 carry = carry & plane
             ends.append(planes)
+        self.write_pointer, self.read_pointer = ends
         m.d.comb += [
             write.en.eq(self.link.valid),
             write.addr.eq(Cat(Cat((plane & arrive).any() for plane in ends[0]), self.link.label)),

@@ -71,9 +71,9 @@ class Switch(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         branches = self.ports * self.labels
-        credits = LevelCounters(branches, self.depth, full=True)
+        self.credits = credits = LevelCounters(branches, self.depth, full=True)
         m.submodules.credits = instantiate(platform, credits)
-        inputs = [self.input_port(self.payload_layout, self.labels, self.depth, branches) for _ in range(self.ports)]
+        self.input_ports = inputs = [self.input_port(self.payload_layout, self.labels, self.depth, branches) for _ in range(self.ports)]
         outputs = [OutputPort(self.payload_layout, self.ports, self.labels) for _ in range(self.ports)]
         hold = Signal(self.ports)              # outputs whose link a dynamic packet takes in this cycle
         m.d.comb += [
@@ -114,7 +114,8 @@ class Switch(wiring.Component):
     def _dynamic(self, m: Module, platform, inputs: list, outputs: list, credits: LevelCounters, hold: Signal) -> None:
         """Beside the virtual circuits: slots at every input, a second choice at every output, turns between the two."""
         sizes = (self.ports, self.labels, self.slots)
-        slots = [DynamicInput(self.packet, self.position_layout, *sizes) for _ in range(self.ports)]
+        self.dynamic_inputs = slots = [DynamicInput(self.packet, self.position_layout, *sizes) for _ in range(self.ports)]
+        self.free = [Signal(self.slots, init=(1 << self.slots) - 1, name=f"free_{index}") for index in range(self.ports)]
         picks = [DynamicOutput(self.packet, *sizes) for _ in range(self.ports)]
         every = range(self.ports * self.slots)
         left, turn, both = Signal(len(every)), Signal(self.ports), Signal(self.ports)
@@ -135,7 +136,7 @@ class Switch(wiring.Component):
             m.d.comb += self.events.lost[index].eq(asks & ~(side.leave.any() | port.asks & ~port.lost))
         for index, (pick, output) in enumerate(zip(picks, outputs, strict=True)):
             m.submodules[f"dynamic_output_{index}"] = instantiate(platform, pick)
-            link, free = self.outputs[index], Signal(self.slots, init=(1 << self.slots) - 1, name=f"free_{index}")
+            link, free = self.outputs[index], self.free[index]
             m.d.sync += free.eq(free & ~pick.spent[self.labels:] | link.credit[self.labels:])
             m.d.comb += [
                 pick.credits.eq(Cat(credits.nonzero[index * self.labels:(index + 1) * self.labels], free)),

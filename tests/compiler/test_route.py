@@ -12,6 +12,7 @@ from compiler.kernel import KernelBuilder
 from compiler.route import Flow, RouteError, Router
 from compiler.throttle import Sequence, Throttle, automatic, sender_fields
 from hw.config import preset
+from hw.rdn.dynamic import destination_layout
 from hw.rdn.node import LOCAL
 from hw.rdn.program import SwitchProgram, SwitchProgramError
 
@@ -192,6 +193,25 @@ def test_dynamic_flows_that_cannot_be_are_named():
     two = Flow(name="two", source=("unit", 0, 1, 0), destinations=(("unit", 0, 2, 0), ("unit", 0, 3, 0)), dynamic=True)
     with pytest.raises(RouteError, match="'two': a dynamic flow is of packets and has one destination, not 2"):
         Router(DYNAMIC).route([two])
+    with pytest.raises(RouteError, match="'two': by_data=True needs dynamic=True"):
+        Router(DYNAMIC).route([replace(two, dynamic=False, by_data=True)])
+
+
+def test_a_flow_by_data_knows_the_ways_to_all_that_its_packets_may_name():
+    ends = (("unit", 0, 2, 0), ("unit", 1, 3, 2), ("agcu", 1, 0))
+    flow = Flow(name="d", source=("unit", 3, 0, 1), destinations=ends, dynamic=True, by_data=True)
+    routes = Router(DYNAMIC).route([flow])
+    assert [routes.latency("d", end) for end in ends] == [7, 7, 3]
+    assert sender_fields(DYNAMIC, routes.routes, {}) == {("unit", 3, 0): {
+        "vector_link_1[0].dynamic.enable": 1, "vector_link_1[0].dynamic.by_data": 1}}
+    layout = destination_layout(DYNAMIC.rdn.coordinate_bits, DYNAMIC.rdn.labels)
+    assert KernelBuilder(DYNAMIC, "k").destination(ends[1]) == layout.const({"row": 1, "column": 3, "port": LOCAL, "label": 1}).as_bits()
+    # The unit answers by the same links: only one of the ways can wait in a circle, and that is found.
+    back = Flow(name="back", source=("unit", 1, 3, 0), destinations=(("unit", 3, 0, 0),), dynamic=True)
+    other = Flow(name="e", source=("unit", 3, 0, 0), destinations=(ends[0], ends[1]), dynamic=True, by_data=True)
+    with pytest.raises(RouteError, match="circle"):
+        Router(DYNAMIC).route([other, back])
+    Router(DYNAMIC).route([replace(other, destinations=ends[:1]), back])
 
 
 def test_dynamic_flows_that_wait_in_a_circle_are_refused():
