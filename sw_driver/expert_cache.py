@@ -51,6 +51,11 @@ class ExpertCache:
         """Share of look-ups that hit; 0 before the first."""
         return self.hits / max(1, self.hits + self.misses)
 
+    def drop(self, expert: Hashable) -> None:
+        """Forgets ``expert`` if it is resident: its weights in HBM are in doubt, the next look-up copies them again."""
+        if expert in self._resident:
+            self._free.append(self._resident.pop(expert))
+
     def lookup(self, expert: Hashable) -> Lookup:
         """The HBM buffer of ``expert``, copied in if it is not resident."""
         if expert in self._resident:

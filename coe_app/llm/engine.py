@@ -18,15 +18,15 @@ from .decoder import Expert
 from .shape import CONTEXT, DIM, HIDDEN, LAYERS, QKV, VOCABULARY
 from .streams import (
     KV_ROW_BYTES,
+    PAIRS,
     RECORD_BYTES,
-    WOVEN,
     ImageLayout,
     cache_image,
     expert_image,
     limit_table,
     query_rows,
     rotary_table,
-    woven_loops,
+    woven_first,
 )
 
 __all__ = ["Engine", "image_layout"]
@@ -145,10 +145,9 @@ class Engine:
 
     def enter_arguments(self, weights, layer: int, first, rows: int) -> dict:
         """Arguments of the enter kernel for rows ``first`` and following of the pass."""
-        record, parts = self._source(layer) + first * RECORD_BYTES, next(iter(WOVEN))
-        woven = weights + self.layout.offsets[f"in{layer}"]
+        record, offsets = self._source(layer) + first * RECORD_BYTES, self.layout.offsets
         return {"rows": rows, "records": record, "projected": record + FP32 * DIM, "hidden": self._hidden.address + first * (2 * DIM),
-                **{name: woven + self._woven_offset(parts, name) for name in parts}}
+                "qkv": weights + offsets[f"qkv{layer}"], **{name: weights + self._woven(f"in{layer}", name) for name in PAIRS[0]}}
 
     def attend_arguments(self, weights, layer: int, first, rows: int, position, tiles) -> dict:
         """Arguments of the attend kernel for rows ``first`` and following of the pass, at ``position`` and following."""
@@ -162,15 +161,14 @@ class Engine:
 
     def head_arguments(self, weights, row: int) -> dict:
         """Arguments of the head kernel on ``row`` of the last layer's result."""
-        offsets, quarter, parts = self.layout.offsets, FP32 * VOCABULARY // 4, tuple(WOVEN)[1]
+        offsets = self.layout.offsets
         return {
             "row": self._y[(LAYERS - 1) % 2].address + row * RECORD_BYTES, "logits": self.logits.address,
-            **{name: weights + (offsets["head"] + self._woven_offset(parts, name)) for name in parts},
-            **{f"logits_{number}": self.logits.address + number * quarter for number in range(4)},
+            **{name: weights + self._woven("head", name) for name in PAIRS[1]},
             "embedding": weights + offsets["embedding"], "best": self.best.address, "next": self.x.address}
 
-    def _woven_offset(self, parts: tuple[str, ...], name: str) -> int:
-        return woven_loops(parts, name, 0)[0] * self.device.config.beat_bytes
+    def _woven(self, pair: str, name: str) -> int:
+        return self.layout.offsets[pair] + woven_first(name) * self.device.config.beat_bytes
 
     def read_logits(self) -> np.ndarray:
         """float32 [VOCABULARY] of the last token."""

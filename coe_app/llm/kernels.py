@@ -6,14 +6,16 @@ All sizes that vary are arguments, so each kernel serves every layer, position a
 
 from __future__ import annotations
 
+from compiler.throttle import Sequence as Numbers
 from hw.agcu.program import Access, Index, Loop
 from hw.config import RDUConfig
 from hw.fp.function import TailFunction
 from hw.pcu import library
 from hw.pcu.layout import Initial, Reduce
 from hw.pcu.program import Input, SimdProgram, SystolicProgram
+from hw.pmu.address import index_times
 from hw.pmu.geometry import BankMap
-from hw.pmu.program import Element, PMUProgram, Read, Write
+from hw.pmu.program import Element, PMUProgram, Read, Sequence, Write
 from hw.pmu.program import Loop as PmuLoop
 from sw_driver.kernel import Kernel
 
@@ -32,7 +34,7 @@ from .builder import (
     weighted,
 )
 from .shape import CONTEXT, DIM, HEAD_DIM, HEADS, HIDDEN, QKV, VOCABULARY
-from .streams import GRANULE, KV_ROW_BYTES, QKV_TILES, RECORD_BYTES, WOVEN, woven_loops
+from .streams import GRANULE, KV_ROW_BYTES, PAIRS, QKV_TILES, RECORD_BYTES, woven_loops
 
 __all__ = ["ATTEND_ROWS", "ENTER_ROWS", "HIDDEN_STRIDE", "TILE", "attend_kernel", "embedding_kernel", "enter_kernel", "head_kernel"]
 
@@ -53,17 +55,11 @@ ATTEND_PLACES = {
     "limits": "west1", "y_right": "west1", "keys_values": "east0", "append": "east0", "out": "east1"}
 HEAD_PLACES = {
     "norm": (0, 0), "scale": (1, 1), "head_0": (0, 2), "head_1": (1, 3), "head_2": (2, 0), "head_3": (3, 1), "argmax": (2, 2),
-    "widen": (3, 3), "x": (1, 0), "weights_left": (0, 1), "weights_right": (3, 0), "left": "west0", "right": "west1", "row": "east1",
-    "logits_0": "west0", "logits_1": "west0", "logits_2": "west1", "logits_3": "west1", "logits": "east1", "embedding": "east0",
-    "best": "east0", "next": "east1"}
+    "widen": (3, 3), "x": (1, 0), "weights_left": (0, 1), "weights_right": (3, 0), "gathered": (2, 1), "left": "west0",
+    "right": "west1", "row": "east1", "logits": "west1", "embedding": "east0", "best": "east0", "next": "east1"}
 # With these, AGCU east1 stays free for a copy between the tiers that runs beside; the streams share what memory requests there are.
 LOOK_AHEAD = {"enter": {"records": "east0"}, "attend": {"out": "east0"},
-              "head": {"row": "west0", "logits": "west1", "next": "east0"}}
-
-
-def _woven(config: RDUConfig, parts: tuple[str, ...], name: str, beats_in_all: int) -> tuple[Loop, ...]:
-    """The loops that read one stream of a woven image."""
-    return beats(config, *woven_loops(parts, name, beats_in_all)[1])
+              "head": {"row": "west0", "next": "east0"}}
 
 
 def enter_kernel(config: RDUConfig, resident=(), levers: Levers | None = None, **places) -> Kernel:
@@ -72,15 +68,13 @@ def enter_kernel(config: RDUConfig, resident=(), levers: Levers | None = None, *
     Eight PCUs: norm, five with 96 features each (the weights stream at what HBM gives), product. Arguments: ``rows`` (1 to
     ENTER_ROWS), HBM addresses ``x`` (the first record: RECORD_BYTES apart, FP32 [x, projections]), ``projected`` (the first record's
     projections), ``hidden`` (BF16, three chunks HIDDEN_STRIDE apart, a row of 64 features per token in each), ``gate``, ``up``, ``qkv``
-    (their first beats in the layer's woven weights).
+    (their first beats; gate and up are a pair).
     """
     kernel = DecoderKernel(config, "enter", ENTER_PLACES | places, resident, levers)
     rows, lanes, vectors, record = ENTER_ROWS, config.lanes, DIM // config.lanes, RECORD_BYTES // config.beat_bytes
     blocks, hidden_beats, qkv_beats = QKV // lanes, DIM * HIDDEN // (2 * lanes), DIM * QKV // (2 * lanes)
-    parts = next(iter(WOVEN))
-    for name in parts:
-        kernel.load(name, loops=_woven(config, parts, name, qkv_beats if name == "qkv" else hidden_beats))
-    gate, up, entering = (kernel.units[name] for name in parts)
+    gate, up = (kernel.load(name, loops=beats(config, *woven_loops(hidden_beats))) for name in PAIRS[0])
+    entering = kernel.load("qkv", loops=beats(config, qkv_beats))
     records = kernel.load("records", loops=beats(config, vectors, (rows, record)))
     projected = kernel.store("projected", loops=beats(config, blocks // QKV_TILES, (rows, record), (QKV_TILES, blocks // QKV_TILES)))
     hidden = kernel.store("hidden", loops=beats(config, 4, (rows, 4), (HIDDEN_TILES, HIDDEN_STRIDE // config.beat_bytes)))
@@ -117,7 +111,7 @@ def enter_kernel(config: RDUConfig, resident=(), levers: Levers | None = None, *
     kernel.fields("rows", norm="bounds[1]", scale="bounds[1]", project=systolic, gate_a=systolic, gate_b=systolic, up_a=systolic,
                   up_b=systolic, product="bounds[2]", x=("write.bounds[1]", "read0.bounds[1]"), records="bounds[1]",
                   projected="bounds[1]", hidden="bounds[1]")
-    kernel.bases("records", "projected", "hidden", *parts)
+    kernel.bases("records", "projected", "hidden", "gate", "up", "qkv")
     return kernel.build()
 
 
@@ -220,29 +214,29 @@ def attend_kernel(config: RDUConfig, resident=(), levers: Levers | None = None, 
 def head_kernel(config: RDUConfig, resident=(), levers: Levers | None = None, **places) -> Kernel:
     """x[1] -> logits[VOCABULARY], their argmax, and the embedding of that token: the next step's input.
 
-    Arguments: HBM addresses ``row``, ``left``, ``right`` (weights of both halves of the vocabulary), ``logits_0`` .. ``logits_3``
-    (the quarters' places), ``logits`` (the first again), ``embedding``, ``best`` (a vector, the token in each lane), ``next`` (an
-    FP32 row).
+    Arguments: HBM addresses ``row``, ``left``, ``right`` (weights of both halves of the vocabulary), ``logits``, ``embedding``, ``best``
+    (a vector, the token in each lane), ``next`` (an FP32 row).
     """
     kernel = DecoderKernel(config, "head", HEAD_PLACES | places, resident, levers)
-    vectors, lanes, quarter = DIM // config.lanes, config.lanes, VOCABULARY // 4
+    vectors, lanes, quarter = DIM // config.lanes, config.lanes, VOCABULARY // 4 // config.lanes
     half_beats = DIM * VOCABULARY // (4 * lanes)
-    parts = tuple(WOVEN)[1]
-    left, right = (kernel.load(name, loops=_woven(config, parts, name, half_beats)) for name in parts)
+    left, right = (kernel.load(name, loops=beats(config, *woven_loops(half_beats))) for name in PAIRS[1])
     source = kernel.load("row", loops=beats(config, vectors))
-    logits = kernel.load("logits", loops=beats(config, VOCABULARY // lanes), wait_tokens=(0, 1, 2, 3))
     embedding = kernel.load("embedding", loops=(*beats(config, DIM * 2 // config.beat_bytes), Loop(1)), index=Index(0, 2 * DIM, 1))
-    quarters = [kernel.store(f"logits_{number}", loops=beats(config, quarter // lanes), send_tokens=(number,)) for number in range(4)]
+    logits = kernel.store("logits", loops=beats(config, 4 * quarter))
     found, following = kernel.store("best", loops=beats(config, 1)), kernel.store("next", loops=beats(config, vectors))
 
     norm = kernel.unit("norm", inverse_norm(vectors, 1))
     scale = kernel.unit("scale", scaled(vectors, 1))
-    heads = [kernel.unit(f"head_{number}", SystolicProgram(k=DIM, rows=1, feature_blocks=quarter // lanes)) for number in range(4)]
+    heads = [kernel.unit(f"head_{number}", SystolicProgram(k=DIM, rows=1, feature_blocks=quarter)) for number in range(4)]
     best = kernel.unit("argmax", SimdProgram(
-        loops=(VOCABULARY // lanes,), vectors={0: Input()}, reduce=Reduce.ARGMAX, produce=1, to_vector=True, to_scalar=True))
+        loops=(4 * quarter,), vectors={0: Input()}, reduce=Reduce.ARGMAX, produce=1, to_vector=True, to_scalar=True))
     widen = kernel.unit("widen", library.convert(config.pcu, rows=1, n=DIM, packed=True, packed_output=False))
     x = kernel.unit("x", splitter(config.pmu, vectors, ((0, vectors),), 1, buffers=1))
     buffers = [kernel.unit(name, divider(config.pmu, half_beats // (2 * GRANULE))) for name in ("weights_left", "weights_right")]
+    gathered = kernel.unit("gathered", PMUProgram(          # four quarters as they come -> all in order
+        write=Write(loops=rows_of(config.pmu, (4 * quarter, 0)), vectors=(0, 1, 2, 3), index=Sequence(), stages=(index_times(2 * lanes),)),
+        reads=(Read(loops=rows_of(config.pmu, 4 * quarter)),)))
 
     kernel.vector(source.port, norm.input(0), x.input(0), rate=0.1)
     kernel.vector(x.out(0), scale.input(0), rate=0.1)
@@ -252,15 +246,15 @@ def head_kernel(config: RDUConfig, resident=(), levers: Levers | None = None, **
         kernel.vector(stream.port, buffer.input(0), rate=1.0)
         for engine, unit in enumerate(pair):
             kernel.vector(buffer.out(engine), unit.input(0), rate=0.5)
-    for number, (unit, store) in enumerate(zip(heads, quarters, strict=True)):
-        kernel.vector(unit.out(0), store.port, rate=0.05)
-        kernel.token(store, number, logits)
-    kernel.vector(logits.port, best.input(0), rate=0.1)
+    for number, unit in enumerate(heads):
+        kernel.vector(unit.out(0), gathered.input(number), rate=0.05)
+        kernel.numbered(unit.out(0), Numbers(base=number * quarter))
+    kernel.vector(gathered.out(0), best.input(0), logits.port, rate=0.1)
     kernel.vector(best.out(0), found.port, rate=0.05)
     kernel.scalar(best.out(0), embedding.unit.input(0))
     kernel.vector(embedding.port, widen.input(0), rate=0.1)
     kernel.vector(widen.out(0), following.port, rate=0.1)
-    kernel.bases("row", *parts, "logits", *(f"logits_{number}" for number in range(4)), "embedding", "best", "next")
+    kernel.bases("row", *PAIRS[1], "logits", "embedding", "best", "next")
     return kernel.build()
 
 

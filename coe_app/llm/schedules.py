@@ -18,8 +18,11 @@ def _launch(schedule: Schedule, launches: list) -> None:
 
 def decode_schedule(engine: Engine) -> Schedule:
     """Greedy decode. Values to begin with: ``weights`` (HBM address of the expert), ``position`` of the next token, ``tiles`` =
-    position // TILE + 1, ``column`` = position % TILE, ``count`` of steps. Each step's token is written to ``engine.tokens``, word by
-    word, and rings the doorbell."""
+    position // TILE + 1, ``column`` = position % TILE, ``count`` of steps. The token that the prefill found and each step's, count + 1 in
+    all, are written to ``engine.tokens``, word by word, and ring the doorbell.
+
+    A token is read when the next step's first kernel runs already, so that its program was loaded while the head ran.
+    """
     schedule = Schedule("decode")
     weights = schedule.value("weights")
     position = schedule.value("position", most=CONTEXT - 1)
@@ -27,10 +30,21 @@ def decode_schedule(engine: Engine) -> Schedule:
     column = schedule.value("column", most=kernels.TILE)
     count = schedule.value("count", most=CONTEXT)
     token = schedule.value("token", most=VOCABULARY - 1)
-    with schedule.loop(count) as loop:
+    place = schedule.value("place", most=CONTEXT)
+
+    def tell() -> None:
+        schedule.read(token, engine.best, settled=False)
+        schedule.write(engine.tokens, token, place * 4, settled=False)
+        schedule.signal(token, interrupt=False, settled=False)
+        schedule.set(place, place + 1)
+
+    with schedule.loop(count):
         for layer in range(LAYERS):
-            _launch(schedule, engine.enter_launches(weights, layer, 0, 1))
-            _launch(schedule, engine.attend_launches(weights, layer, 0, 1, position, tiles))
+            first, *others = engine.enter_launches(weights, layer, 0, 1)
+            _launch(schedule, [first])
+            if not layer:
+                tell()                                       # the head has finished: its group's next kernel runs
+            _launch(schedule, others + engine.attend_launches(weights, layer, 0, 1, position, tiles))
         _launch(schedule, engine.head_launches(weights, 0))
         schedule.set(position, position + 1)
         schedule.set(column, column + 1)
@@ -38,9 +52,8 @@ def decode_schedule(engine: Engine) -> Schedule:
             schedule.leave_if(column, "<", kernels.TILE)
             schedule.set(column, 0)
             schedule.set(tiles, tiles + 1)
-        schedule.read(token, engine.best)
-        schedule.write(engine.tokens, token, loop.index * 4)
-        schedule.signal(token, interrupt=False)
+    schedule.wait()
+    tell()
     return schedule
 
 

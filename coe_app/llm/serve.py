@@ -127,13 +127,14 @@ class LanguageServer:
                 yield reply
 
     def _attempt(self, reply: Reply, run: Callable[[], None]) -> None:
-        """Runs; a failure of the device goes into the reply, and the device is reset for those that follow."""
+        """Runs; a failure of the device goes into the reply. For those that follow the device is reset, and the expert copied again."""
         try:
             run()
         except (DeviceError, RequestError) as error:
             reply.error = f"{type(error).__name__}: {error}"
             self._copying = None
             self.device.reset()
+            self.cache.drop(reply.expert)
 
     def _route(self, prompts: list[Prompt], first: int) -> list[Reply]:
         device, texts = self.device, [prompt.text for prompt in prompts]
@@ -202,7 +203,7 @@ class LanguageServer:
             run = self.device.run_schedule(self._decode, weights=weights.address, position=position, tiles=position // TILE + 1,
                                            column=position % TILE, count=count)
             self._kernel_cycles += run.cycles
-            tokens = self.device.read(self.engine.tokens, np.int32, (count,))
+            tokens = self.device.read(self.engine.tokens, np.int32, (count + 1,))[1:]
         self.engine.position += count
         for step, following in enumerate(tokens):
             last = step == count - 1

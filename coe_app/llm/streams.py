@@ -13,16 +13,16 @@ from hw.fp import model as fp
 from .decoder import Expert, hidden_order, rotary_rows
 from .shape import CONTEXT, DIM, HEAD_DIM, HEADS, LAYERS, QKV
 
-__all__ = ["GRANULE", "KV_ROW_BYTES", "QKV_TILES", "RECORD_BYTES", "WOVEN", "ImageLayout", "cache_image", "expert_image",
-           "limit_table", "query_rows", "rotary_table", "woven_loops"]
+__all__ = ["GRANULE", "KV_ROW_BYTES", "QKV_TILES", "RECORD_BYTES", "ImageLayout", "cache_image", "expert_image",
+           "limit_table", "query_rows", "rotary_table", "woven_first", "woven_loops"]
 
 GRANULE = 16             # vectors that a stage buffer sends to one of its two readers before it turns to the other
 QKV_TILES = 2            # column tiles of the projection to queries, keys and values
 KV_ROW_BYTES = 4 * HEAD_DIM + 32         # a position of the cache: key, value, and the vector that makes the sum of weights
 RECORD_BYTES = 4 * (DIM + QKV)           # a token on its way through a layer: residual row, then projections, FP32
-# Beats of each stream in a round of those that are read together.
-WOVEN = {("gate", "up", "qkv"): {"gate": 2 * GRANULE, "up": 2 * GRANULE, "qkv": GRANULE},
-         ("left", "right"): {"left": 2 * GRANULE, "right": 2 * GRANULE}}
+CHUNK = 128              # beats that lie in one HBM channel before the next one's (the TLN's granularity after reset)
+# Streams that are read at the same time take turns by chunks: each has a channel to itself, and two load a beat each in every cycle.
+PAIRS = (("gate", "up"), ("left", "right"))
 
 
 def _tiles(matrix: np.ndarray, width: int) -> np.ndarray:
@@ -41,9 +41,9 @@ def _halves(matrix: np.ndarray, width: int, lanes: int) -> np.ndarray:
     return _shared(_tiles(left, width), _tiles(right, width), lanes)
 
 
-def _woven(lanes: int, **parts: np.ndarray) -> np.ndarray:
-    """Streams that are read at the same time, interleaved in the proportions of WOVEN: all readers then keep to few DRAM rows."""
-    return np.concatenate([parts[name].reshape(-1, beats * 2 * lanes) for name, beats in WOVEN[tuple(parts)].items()], axis=1).reshape(-1)
+def _woven(lanes: int, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Two streams of equal length, chunk by chunk in turn."""
+    return np.stack([part.reshape(-1, CHUNK * 2 * lanes) for part in (first, second)], axis=1).reshape(-1)
 
 
 def _streams(expert: Expert, lanes: int) -> dict[str, np.ndarray]:
@@ -55,11 +55,11 @@ def _streams(expert: Expert, lanes: int) -> dict[str, np.ndarray]:
         out = tensor(f"out{layer}")
         out = np.concatenate([out[DIM:][order], out[:DIM]])
         streams[f"in{layer}"] = _woven(
-            lanes, gate=_halves(tensor(f"gate{layer}"), 4 * lanes, lanes), up=_halves(tensor(f"up{layer}"), 4 * lanes, lanes),
-            qkv=_tiles(tensor(f"qkv{layer}"), QKV // QKV_TILES))
+            lanes, _halves(tensor(f"gate{layer}"), 4 * lanes, lanes), _halves(tensor(f"up{layer}"), 4 * lanes, lanes))
+        streams[f"qkv{layer}"] = _tiles(tensor(f"qkv{layer}"), QKV // QKV_TILES)
         streams[f"out{layer}"] = _halves(out, 4 * lanes, lanes)
     left, right = np.split(tensor("head"), 2, axis=1)
-    streams["head"] = _woven(lanes, left=_halves(left, 8 * lanes, lanes), right=_halves(right, 8 * lanes, lanes))
+    streams["head"] = _woven(lanes, _halves(left, 8 * lanes, lanes), _halves(right, 8 * lanes, lanes))
     return streams
 
 
@@ -71,11 +71,14 @@ class ImageLayout:
     size: int
 
 
-def woven_loops(parts: tuple[str, ...], name: str, total_beats: int) -> tuple[int, tuple[int, tuple[int, int]]]:
-    """Where ``name`` begins in the woven stream of ``parts``, in beats, and the loops, in beats, that read its ``total_beats``."""
-    beats = WOVEN[parts]
-    first = sum(beats[other] for other in parts[:parts.index(name)])
-    return first, (beats[name], (total_beats // beats[name], sum(beats.values())))
+def woven_first(name: str) -> int:
+    """Beats from the beginning of a pair of streams to the first of ``name``."""
+    return CHUNK * next(pair.index(name) for pair in PAIRS if name in pair)
+
+
+def woven_loops(total_beats: int) -> tuple[int, tuple[int, int]]:
+    """The loops, in beats, that read the ``total_beats`` of one stream of a pair."""
+    return CHUNK, (total_beats // CHUNK, 2 * CHUNK)
 
 
 def expert_image(expert: Expert, config: RDUConfig) -> tuple[np.ndarray, ImageLayout]:

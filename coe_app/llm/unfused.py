@@ -31,7 +31,7 @@ from .builder import (
 from .engine import FP32, Engine
 from .kernels import ATTEND_ROWS, ENTER_ROWS, HIDDEN_STRIDE, HIDDEN_TILES, TILE
 from .shape import CONTEXT, DIM, HEAD_DIM, HEADS, HIDDEN, QKV, VOCABULARY
-from .streams import GRANULE, KV_ROW_BYTES, QKV_TILES, RECORD_BYTES, WOVEN, woven_loops
+from .streams import GRANULE, KV_ROW_BYTES, PAIRS, QKV_TILES, RECORD_BYTES, woven_loops
 
 __all__ = ["UnfusedEngine"]
 
@@ -84,13 +84,13 @@ def _row_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Kernel]:
 
 def _enter_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Kernel]:
     """Projection, gate and up products (one kernel for both), SiLU, product."""
-    z, rows, parts = _Sizes(config), ENTER_ROWS, next(iter(WOVEN))
+    z, rows = _Sizes(config), ENTER_ROWS
     systolic, qkv_beats = ("rows", "last_rows"), DIM * QKV // (2 * config.lanes)
     share = beats(config, 4, (rows, 4), (HIDDEN_TILES, 16))
 
     project = _kernel(config, levers, "project", ("project",), (), ("normed", "weights", "projected"))
     project.load("normed", loops=beats(config, HEADS, (rows, HEADS)))
-    project.load("weights", loops=beats(config, *woven_loops(parts, "qkv", qkv_beats)[1]))
+    project.load("weights", loops=beats(config, qkv_beats))
     project.store("projected", loops=beats(config, z.blocks // QKV_TILES, (rows, z.record), (QKV_TILES, z.blocks // QKV_TILES)))
     unit = project.unit("project", SystolicProgram(
         k=DIM, rows=rows, feature_blocks=z.blocks // QKV_TILES, column_tiles=QKV_TILES, reuse=True))
@@ -102,7 +102,7 @@ def _enter_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Kernel
 
     hidden = _kernel(config, levers, "hidden product", ("a", "b"), ("divider",), ("normed", "weights", "left", "right"))
     hidden.load("normed", loops=beats(config, HEADS, (rows, HEADS)))
-    hidden.load("weights", loops=beats(config, *woven_loops(parts, "gate", z.hidden)[1]))
+    hidden.load("weights", loops=beats(config, *woven_loops(z.hidden)))
     program = SystolicProgram(k=DIM, rows=rows, feature_blocks=4, column_tiles=HIDDEN_TILES, reuse=True)
     units = [hidden.unit(name, program) for name in "ab"]
     dealt = hidden.unit("divider", divider(config.pmu, z.hidden // (2 * GRANULE)))
@@ -263,14 +263,14 @@ def _leave_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Kernel
     out.fields("query_rows", inputs=("write.bounds[1]", "read0.bounds[1]"))
     out.bases("hidden", "attended", "records", "out", "y", "y_right")
 
-    parts, quarter = tuple(WOVEN)[1], VOCABULARY // 4 // config.lanes
+    parts, quarter = PAIRS[1], VOCABULARY // 4 // config.lanes
     half_beats = DIM * VOCABULARY // (4 * config.lanes)
     head = _kernel(config, levers, "head product", tuple("abcd"), ("divider_left", "divider_right"), (*parts, "normed"))
     head.places |= {f"logits_{number}": AGCUS[number] for number in range(4)}
     head.load("normed", loops=beats(config, HEADS))
     units = [head.unit(name, SystolicProgram(k=DIM, rows=1, feature_blocks=quarter)) for name in "abcd"]
     for side, name in enumerate(parts):
-        head.load(name, loops=beats(config, *woven_loops(parts, name, half_beats)[1]))
+        head.load(name, loops=beats(config, *woven_loops(half_beats)))
         dealt = head.unit(f"divider_{name}", divider(config.pmu, half_beats // (2 * GRANULE)))
         head.vector(head.units[name].port, dealt.input(0))
         for number in range(2):
@@ -331,5 +331,6 @@ class UnfusedEngine(Engine):
     def head_launches(self, weights, row: int) -> list[tuple[Kernel, dict]]:
         given = self.head_arguments(weights, row)
         rows = {"rows": 1, "records": given["row"]}
-        return [self._pick("norm", rows), self._pick("scale", rows), self._pick("head", given), self._pick("argmax", given),
+        quarters = {f"logits_{number}": given["logits"] + number * FP32 * VOCABULARY // 4 for number in range(4)}
+        return [self._pick("norm", rows), self._pick("scale", rows), self._pick("head", given, **quarters), self._pick("argmax", given),
                 (self.embedding, {"rows": 1, "tokens": given["best"], "embedding": given["embedding"], "x": given["next"]})]
