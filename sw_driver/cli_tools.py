@@ -107,7 +107,6 @@ def top(preset_name: Preset = "small",
             failed.append(error)
 
     with device:
-        device.stall_cycles = 1000               # how often the working thread lets this one look
         worker = threading.Thread(target=work, daemon=True)
         worker.start()
         with Live(console=console, auto_refresh=False) as live:

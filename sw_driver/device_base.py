@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from .backend import Backend
 from .errors import DeviceError, DeviceFault, DeviceTimeout
 from .memory import Buffer, DeviceMemoryError, TierAllocator
 from .resident import Resident
+from .turns import TurnLock
 from .units import unit_names
 
 __all__ = ["DDR", "HBM", "SEGMENT_OF_TIER", "DeviceBase"]
@@ -31,7 +31,7 @@ class DeviceBase:
 
     def __init__(self, backend: Backend):
         self.backend, self.config = backend, backend.config
-        self._lock = threading.RLock()
+        self._lock = TurnLock()
         self.memory = {HBM: TierAllocator("HBM", HBM, self.config.hbm.bytes),
                        DDR: TierAllocator("DDR", DDR, self.config.ddr.bytes)}
         self.resident = Resident(self.memory[HBM], self.config.hbm.bytes // RESIDENT_SHARE)

@@ -195,8 +195,8 @@ class SoftwareLaunch(DeviceBase):
     def _play(self, programs: Programs, after: int, max_cycles: int, shadow: int = 0) -> None:
         """A Program Load of ``programs``, if there are any."""
         if programs:
-            self.resident.begin()
             self._play_from(self._resident(encode_image(programs)), after, max_cycles, shadow)
+            self.resident.begin()                        # the image has been read
 
     def _play_from(self, image: Buffer, after: int, max_cycles: int, shadow: int) -> None:
         self.write_register("IRQ_STATUS", load_done=1)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ALIGNMENT", "Buffer", "DeviceMemoryError", "TierAllocator"]
+__all__ = ["ALIGNMENT", "Buffer", "DeviceMemoryError", "TierAllocator", "room_of"]
 
 ALIGNMENT = 256          # bytes; a whole number of beats in every preset
 
 
 class DeviceMemoryError(MemoryError):
     """A tier has no room for a buffer, or a buffer was used after it was freed."""
+
+
+def room_of(size: int) -> int:
+    """Bytes that a buffer of ``size`` bytes takes."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class TierAllocator:
         """A new buffer of ``size`` bytes, aligned to :data:`ALIGNMENT`. Raises :class:`DeviceMemoryError` if there is no room."""
         if size <= 0:
             raise DeviceMemoryError(f"{self.name}: size={size} must be positive")
-        rounded = -(-size // ALIGNMENT) * ALIGNMENT
+        rounded = room_of(size)
         for index, (address, room) in enumerate(self._free):
             if room >= rounded:
                 self._free[index:index + 1] = [(address + rounded, room - rounded)] if room > rounded else []
@@ -58,7 +63,7 @@ class TierAllocator:
         """Gives ``buffer`` back. Raises :class:`DeviceMemoryError` if it is not in use."""
         self.check(buffer)
         self._used.remove(buffer)
-        pieces = sorted([*self._free, (buffer.address, -(-buffer.size // ALIGNMENT) * ALIGNMENT)])
+        pieces = sorted([*self._free, (buffer.address, room_of(buffer.size))])
         joined = pieces[:1]
         for address, size in pieces[1:]:
             last_address, last_size = joined[-1]

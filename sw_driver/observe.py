@@ -13,6 +13,7 @@ from .units import event_names
 __all__ = ["Counters", "Observed", "difference"]
 
 Counters = dict[str, dict[str, int]]
+TURN_CYCLES = 5000                # of a wait, after which a thread that wants the device gets it
 # Events that only happen when data moves; the others tell of waiting.
 MOVES = ("packets_in", "packets_out", "iterations", "mac_cycles", "beats_read", "beats_written", "write_vectors", "read0_vectors",
          "read1_vectors")
@@ -65,19 +66,21 @@ class Observed(SoftwareLaunch):
 
     def _until(self, events: dict[str, int], end: int, max_cycles: int, what: str,
                where: Callable[[], str] = lambda: "") -> dict[str, int]:
-        """IRQ_STATUS once one of ``events`` is there; between two looks another thread may have the device. ``where``: more about
+        """IRQ_STATUS once one of ``events`` is there; every TURN_CYCLES another thread may have the device. ``where``: more about
         what keeps ``what``, for the message of a timeout or a hang. Errors as of :meth:`wait`."""
-        moved = None
+        moved, look = None, self.backend.cycles + self.stall_cycles
         while True:
             with self._lock:
-                left = max(end - self.backend.cycles, 0)
-                look = self.backend.cycles + min(self.stall_cycles or left, left)
+                turn = min(end, self.backend.cycles + TURN_CYCLES, look if self.stall_cycles else end)
                 try:
-                    return self._wait_for_any(events, look, max_cycles, what, busy=False)
+                    return self._wait_for_any(events, turn, max_cycles, what, busy=False)
                 except DeviceTimeout:
                     if self.backend.cycles >= end:
                         raise DeviceTimeout(f"{what} has not finished in {max_cycles} cycles; "
                                             f"busy: {', '.join(self.busy_units()) or 'no unit'}{where()}") from None
+                if not self.stall_cycles or self.backend.cycles < look:
+                    continue
+                look = self.backend.cycles + self.stall_cycles
                 before, moved = moved, (self.read_register("SCHEDULE_STEPS"), self.counters(self._cores(), MOVES))
                 if moved == before:
                     raise DeviceHang(f"{what} cannot finish: {self.explain_stall()}{where()}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
-from .memory import Buffer, DeviceMemoryError, TierAllocator
+from .memory import Buffer, DeviceMemoryError, TierAllocator, room_of
 
 __all__ = ["Resident"]
 
@@ -27,7 +27,8 @@ class Resident:
 
     @property
     def size(self) -> int:
-        return sum(buffer.size for buffer in self._buffers.values())
+        """Bytes of HBM that the contents take."""
+        return sum(room_of(buffer.size) for buffer in self._buffers.values())
 
     def begin(self) -> None:
         """The device reads none of the contents any more."""
@@ -36,7 +37,7 @@ class Resident:
     def place(self, content: bytes, write: Callable[[Buffer], None]) -> Buffer:
         """The buffer of ``content``; ``write`` is called if it is new. Raises :class:`DeviceMemoryError` without room."""
         if content not in self._buffers:
-            while self.size + len(content) > self.limit and self.give_back():
+            while self.size + room_of(len(content)) > self.limit and self.give_back():
                 pass
             buffer = self._allocate(len(content))
             try:

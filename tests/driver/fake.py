@@ -10,12 +10,14 @@ EVENTS = register("IRQ_STATUS")
 
 class FakeBackend:
     """``run``: called at Execute with (backend, groups); returns fields of IRQ_STATUS to set, by default the end of the groups.
+    ``ends``: schedules do so at once, and do nothing.
 
     Members: ``programs``, the words that the units hold; ``loads``, the (LOAD register, records) of every Program Load;
     ``arguments``, (unit, word, value) of every Argument Load since the last LOAD.
     """
 
-    def __init__(self, config, run=None, **registers):
+    def __init__(self, config, run=None, ends=True, **registers):
+        self.ends = ends
         self.config, self.run, self.cycles, self.closed = config, run or (lambda _, groups: {"group_done": groups}), 0, 0
         self.memory = {0: {}, 1: {}}
         self.registers = {"ID": ID_VALUE, "CONFIG_HASH": config.digest} | registers
@@ -48,10 +50,15 @@ class FakeBackend:
                     self.programs[unit], self.shadows[unit] = self.shadows.get(unit, {}), self.programs.get(unit, {})
                 self.armed.clear()
             self.status |= EVENTS.pack(**self.run(self, value & 0xFFFF))
+        elif name == "SCHEDULE" and self.ends:
+            self.end_schedule()
         elif name == "TILE_RESET":
             for state in (self.programs, self.shadows, self.armed):
                 state.clear()
             self.status |= EVENTS.pack(reset_done=1, fault=1)        # a fault that came while the tile drained
+
+    def end_schedule(self):
+        self.status |= EVENTS.pack(schedule_done=1)
 
     def _load(self):
         words = self.mem_read(0, self.registers["IMAGE_LO"], 4 * self.registers["IMAGE_WORDS"]).view(np.uint32).tolist()
