@@ -1,6 +1,6 @@
 """What a unit costs to build, by Yosys: generic two-input cells, flip-flops, SRAM bits, register-file bits.
 
-    rdu bench cost [--unit pmu|switch]
+    rdu bench cost [--unit pmu|switch|program]
 
 Every case is the unit of the preset in its synthesis form with one option changed. The cases of ``tiny`` are recorded in
 bench/results/cost_UNIT.json (by ``--full``) and compared by the tests.
@@ -19,10 +19,12 @@ from pathlib import Path
 from amaranth.lib import wiring
 
 from hw.common.packet import vector_packet
+from hw.common.program import ConfigRegister, shadow_words
 from hw.config import RDUConfig, preset
 from hw.hierarchy import to_verilog
 from hw.pmu.pmu import PMU
-from hw.rdn.node import vector_ports
+from hw.programs import unit_program_of
+from hw.rdn.node import switch_program, vector_ports
 from hw.rdn.switch import Switch
 from sim.toolchain import yosys
 
@@ -30,7 +32,7 @@ from .common import metric, steps
 
 __all__ = ["CASES", "DESCRIPTION", "Cost", "cost", "record", "recorded", "run"]
 
-DESCRIPTION = "cells, flip-flops and memory bits of a unit with each option on and off, by Yosys; --unit pmu|switch"
+DESCRIPTION = "cells, flip-flops and memory bits of a unit with each option on and off, by Yosys; --unit pmu|switch|program"
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -60,8 +62,15 @@ def switch_cases(config: RDUConfig) -> dict[str, Callable[[], Switch]]:
     return {case: lambda change=change: make(**change) for case, change in changes.items()}
 
 
+def program_cases(config: RDUConfig) -> dict[str, Callable[[], ConfigRegister]]:
+    """Case -> the register that holds the program of a kind of unit, with and without its shadow."""
+    layouts = {kind: unit_program_of(config, kind) for kind in ("pcu", "pmu", "agcu")} | {"switch": switch_program(config.rdn)}
+    return {f"{kind}, {'shadow' if shadow else 'no shadow'}": lambda layout=layout, shadow=shadow: ConfigRegister(
+        layout, shadow_words(layout) if shadow else 0) for kind, layout in layouts.items() for shadow in (False, True)}
+
+
 # Unit -> its cases for a configuration; a unit is added here with a function like pmu_cases.
-CASES: dict[str, Callable[[RDUConfig], dict[str, Callable]]] = {"pmu": pmu_cases, "switch": switch_cases}
+CASES: dict[str, Callable[[RDUConfig], dict[str, Callable]]] = {"pmu": pmu_cases, "switch": switch_cases, "program": program_cases}
 
 
 @dataclass(frozen=True)
