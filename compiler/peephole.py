@@ -24,6 +24,8 @@ def _join(net: Netlist, flow: Flow) -> bool:
     if len(flow.destinations) != 1:
         return False
     first, second = flow.source.unit, flow.destinations[0].unit
+    if first.kind == "pcu" and second.kind == "pmu":
+        return _tail_before(net, first, second)
     if first.kind != "pcu" or second.kind != "pcu" or not isinstance(second.program, SimdProgram):
         return False
     joined = _tail_behind(first.program, second.program) or _map_before(first.program, second.program, net)
@@ -51,6 +53,23 @@ def _tail_behind(first: SystolicProgram | SimdProgram, second: SimdProgram) -> S
     return replace(first, function=second.function, packed_output=second.packed_output)
 
 
+def _tail_before(net: Netlist, first: VirtualUnit, buffer: VirtualUnit) -> bool:
+    """Joins ``first`` with a tail function that follows behind a PMU that puts rows in order."""
+    fed = [flow for flow in net.flows if any(port.unit is buffer for port in flow.destinations)]
+    given = [flow for flow in net.flows if flow.source.unit is buffer]
+    if len(fed) != 1 or len(given) != 1 or given[0].fabric != "vector" or len(given[0].destinations) != 1:
+        return False
+    last = given[0].destinations[0].unit
+    if last.kind != "pcu" or not isinstance(last.program, SimdProgram) or last.program.packed_output:
+        return False
+    joined = _tail_behind(first.program, last.program)
+    if joined is None:
+        return False
+    first.program = joined
+    _leave_out(net, given[0], buffer, last)
+    return True
+
+
 def _map_before(first, second: SimdProgram, net: Netlist) -> SimdProgram | None:
     """``second``, a reduction, of the values that ``first`` computes."""
     if not isinstance(first, SimdProgram) or second.reduce == Reduce.NONE or second.stages or first.reduce != Reduce.NONE:
@@ -69,6 +88,11 @@ def _map_before(first, second: SimdProgram, net: Netlist) -> SimdProgram | None:
 def _replace(net: Netlist, flow: Flow, first: VirtualUnit, second: VirtualUnit, program) -> None:
     first.program = program
     first.work = max(first.work, second.work)
+    _leave_out(net, flow, first, second)
+
+
+def _leave_out(net: Netlist, flow: Flow, first: VirtualUnit, second: VirtualUnit) -> None:
+    """Takes ``second`` and the ``flow`` to it away; ``first`` sends what it sent."""
     net.flows.remove(flow)
     for other in net.flows:
         if other.source.unit is second:

@@ -80,7 +80,7 @@ def place(netlist: Netlist, seed: int = 0) -> dict[VirtualUnit, tuple]:
         where[unit] = target
         if other:
             where[other] = old
-        if not _agcus_fit(netlist, where) or (
+        if (unit.kind in ("load", "store") and not _agcus_fit(netlist, where)) or (
                 (rise := sum(map(length, changed)) - before) > 0 and random_.random() >= math.exp(-rise / temperature / 4)):
             where[unit] = old
             if other:

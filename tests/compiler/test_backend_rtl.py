@@ -6,6 +6,7 @@ import pytest
 from compiler.compile import compile, single
 from compiler.homes import layout
 from compiler.ir import Core, DType, Place, row_major
+from compiler.sections import _Cutter as Cutter
 from hw.config import preset
 from sim.device import VerilatedBackend
 from sw_driver.device import Device
@@ -87,3 +88,24 @@ def test_sums_take_their_products_in_order(device):
     assert not same_bits(outputs["t0"], other)
     assert same_bits(outputs["t0"], program.reference(inputs)["t0"])
     program.release(device)
+
+
+def test_sections_run_side_by_side(device):
+    """Rows, and batches, on several PCUs at once; operands that all need come once."""
+    b = Builder("copies")
+    x, y = b.input("x", (24, 40)), b.input("y", (4, 24, 16))
+    w = b.constant(np.random.default_rng(1).normal(size=(40, 16)).astype(np.float32))
+    hidden = b.map([b.matmul(x, w)], [("TANH", X(0))])
+    z = b.matmul(y, b.transpose(y, [0, 2, 1]))
+    graph = b.graph(b.map([hidden, b.reduce(hidden, "MAX")], [("FSUB", X(0), X(1))]),
+                    b.map([z, b.reduce(z, "SUM")], [("FMUL", X(0), X(1))]))
+    apart = check(device, graph, "none")
+    together = check(device, graph, "full")
+    assert together.cycles < apart.cycles
+    where = layout(graph, ())
+    cutter = Cutter(where, CONFIG, 0, lambda node: [(piece.net, 1) for piece in single(where, CONFIG, node)])
+    nodes = [node for node in graph.nodes if node.op is not Core.VIEW]
+    one, four = (cutter._section(nodes[:2], {}, count) for count in (1, 4))
+    assert four.used().pcu == 4 * one.used().pcu
+    assert four.used().load == one.used().load + 3                  # rows of each copy, the weights once
+    assert "is not cut into" in cutter._tried(nodes[:2], count=5)
