@@ -10,9 +10,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pywellen
@@ -26,10 +28,7 @@ class Waves:
     """The signals of a waveform file by full name ("top.valid"), with values by clock cycle. Other files: ValueError."""
 
     def __init__(self, file: Path | str):
-        try:
-            self._waveform = pywellen.Waveform(str(file))
-        except Exception as error:
-            raise ValueError(f"{file} is not a readable VCD or FST file: {error}") from None
+        self._waveform = _read(Path(file))
         self._variables = {variable.full_name: variable for variable in self._waveform.all_vars()}
         clocks = [variable.tv for name, variable in self._variables.items() if name.split(".")[-1] == "clk"]
         self.start = min((changes[0][0] for changes in clocks if changes), default=0) // STATES_PER_CYCLE
@@ -66,6 +65,33 @@ class Waves:
                 lines.append(f"{self.start + offset:>10}  " + "  ".join(changed))
             before = now
         return "\n".join(lines)
+
+
+def _read(file: Path) -> pywellen.Waveform:
+    """Raises OSError for a file that cannot be opened, ValueError for one that is no whole waveform."""
+    with file.open("rb") as stream:
+        if not stream.read(1):
+            raise ValueError(f"{file} is empty: no waveform")
+    try:
+        with _quiet():
+            return pywellen.Waveform(str(file))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:           # the reader's panics are no Exceptions
+        raise ValueError(f"{file} is not a readable VCD or FST file: {error}") from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing goes to the process' standard error: the reader prints a back trace before it raises."""
+    saved = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
 
 
 def _number(value) -> int:

@@ -96,7 +96,7 @@ def assemble_kernel(text: str) -> Kernel:
                 kernel.arguments[found[1]] = tuple(_argument(config, names, place.strip()) for place in found[2].split(", "))
             elif (found := re.fullmatch(r"(\S+) = (\w+)", line)) and unit:
                 bit, width = field_position(_layout(config, unit), found[1])
-                value = int(found[2], 0)
+                value = _integer(found[2])
                 if not 0 <= value < 1 << width:
                     raise AssemblyError(f"{found[1]}={value} does not fit in {width} bits")
                 packed[unit] |= value << bit
@@ -106,10 +106,15 @@ def assemble_kernel(text: str) -> Kernel:
             raise AssemblyError(f"line {number}: {error.args[0] if error.args else error}") from None
     if kernel is None:
         raise AssemblyError("no kernel in it")
+    if kernel.group >= config.groups:
+        raise AssemblyError(f"group {kernel.group} does not exist: preset {config.name} has {config.groups}")
     for name, value in packed.items():
         layout = _layout(config, name)
         end = field_position(layout, "core.segments")[0] if name.startswith("agcu") else Shape.cast(layout).width
         kernel.programs[names[name]] = {word: value >> 32 * word & 0xFFFF_FFFF for word in range(end // 32)}
+    for name, places in kernel.arguments.items():
+        if any(place.word not in kernel.programs.get(place.unit, {}) for place in places):
+            raise AssemblyError(f"argument {name}: it is in a unit, or a part of one, that the kernel does not program")
     return kernel
 
 
@@ -118,7 +123,23 @@ def _argument(config: RDUConfig, names: dict[str, int], place: str) -> Argument:
     if unit not in names:
         raise AssemblyError(f"no unit {unit!r}")
     bit, width = field_position(_layout(config, unit), path)
+    if bit // 32 != (bit + width - 1) // 32:
+        raise AssemblyError(f"{place} is no field of its own: {width} bits from bit {bit} on, an argument lies in one word")
     return Argument(names[unit], bit // 32, bit % 32, width)
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text, 0)
+    except ValueError:
+        raise AssemblyError(f"{text!r} is no integer, decimal or 0x...") from None
+
+
+def _assignment(text: str) -> tuple[str, int]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise AssemblyError(f"cannot read {text!r}: fields are NAME=INTEGER")
+    return name, _integer(value)
 
 
 def schedule_text(words) -> str:
@@ -134,10 +155,12 @@ def assemble_schedule(text: str) -> np.ndarray:
     for number, line in _lines(text):
         name, *fields = line.split()
         try:
-            values = {key: int(value, 0) for key, _, value in (field.partition("=") for field in fields)}
-            words += encode(Opcode[name], **values)
+            opcode = Opcode[name]
+            words += encode(opcode, **dict(_assignment(field) for field in fields))
         except KeyError:
             raise AssemblyError(f"line {number}: no instruction {name!r}; there are: {', '.join(Opcode.__members__)}") from None
         except (ScheduleError, ValueError) as error:
             raise AssemblyError(f"line {number}: {error}") from None
+    if not words:
+        raise AssemblyError("no instruction in it")
     return np.array(words, np.uint32)

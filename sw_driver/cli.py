@@ -261,6 +261,8 @@ def main() -> None:
         if os.environ.get("RDU_TRACEBACK"):
             raise
         text = error.args[0] if isinstance(error, KeyError) and error.args else error        # str(KeyError) is in quotes
+        if isinstance(error, OSError) and error.filename:
+            text = f"{error.filename}: {error.strerror}"
         print("rdu:", "; ".join(str(text).splitlines()) or type(error).__name__, file=sys.stderr)
         sys.exit(1)
 

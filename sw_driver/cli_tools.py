@@ -35,12 +35,16 @@ def asm(file: Annotated[Path, typer.Argument(help="Text of a kernel, or of a sch
     """Assemble a kernel or a schedule from text (what disasm prints)."""
     from .assembly import assemble_kernel, assemble_schedule
 
+    try:
+        text = file.read_text()
+    except UnicodeDecodeError:
+        raise ValueError(f"{file} is not text") from None
     if file.suffix == ".sched":
-        words = assemble_schedule(file.read_text())
+        words = assemble_schedule(text)
         write_whole(output, words.tobytes())
         console.print(f"{output}: {words.size} words")
         return
-    kernel = assemble_kernel(file.read_text())
+    kernel = assemble_kernel(text)
     kernel.save(output)
     console.print(f"{output}: kernel {kernel.name!r}, {len(kernel.programs)} units, {kernel.image().size} image words")
 
@@ -86,16 +90,20 @@ def top(preset_name: Preset = "small",
         requests: Annotated[int, typer.Option(help="Pictures of the digits composition that run meanwhile.")] = 8,
         seconds: Annotated[float, typer.Option(help="Between two looks.")] = 1.0) -> None:
     """Live view of what every unit does while the digits composition runs."""
+    from coe_app.kernels import network_kernel
     from coe_app.network import HeldOut, load_held_out, load_networks
     from coe_app.serve import Server
     from sim.device import open_backend
 
     from .device import Device, DeviceError
 
+    held, config = load_held_out(), preset(preset_name)
+    if not 1 <= requests <= len(held.pictures) or not 0 <= seconds <= 3600:
+        raise ValueError(f"requests={requests} must be from 1 to {len(held.pictures)}, seconds={seconds} from 0 to 3600")
+    network_kernel(config)                       # refuses a preset that has no room for it, before anything is built
     router, experts = load_networks()
-    held = load_held_out()
     with console.status(f"building the simulator of {preset_name} (once; some minutes)"):
-        device = Device(open_backend(preset(preset_name)))
+        device = Device(open_backend(config))
     failed: list[BaseException] = []
 
     def work() -> None:

@@ -35,7 +35,10 @@ def test_a_kernel_survives_its_text(build):
     ('kernel "k" preset small group 0\n\nunit agcu9', "line 3: no unit 'agcu9'"),
     ('kernel "k" preset small group 0\nunit agcu0\n  core.load7.base = 1', "line 3: program has no field"),
     ('kernel "k" preset small group 0\nunit agcu0\n  launch.enable = 2', "line 3: launch.enable=2 does not fit in 1 bits"),
-    ('kernel "k" preset small group 0\nunit agcu0\n  launch.enable = x', "line 3: invalid literal"),
+    ('kernel "k" preset small group 0\nunit agcu0\n  launch.enable = x', "line 3: 'x' is no integer"),
+    ('kernel "k" preset small group 9\nunit agcu0', "group 9 does not exist: preset small has 2"),
+    ('kernel "k" preset small group 0\nunit agcu0\nargument a = agcu0.core', "line 3: agcu0.core is no field of its own"),
+    ('kernel "k" preset small group 0\nunit agcu0\nargument a = agcu1.launch.enable', "argument a: it is in a unit, or a part of one"),
     ('kernel "k" preset small group 0\nwhat', "line 2: cannot read 'what'"),
     ('kernel "k" preset small group 0\nargument a = pcu(9,9).core', r"line 2: no unit 'pcu\(9,9\)'"),
 ])
@@ -45,7 +48,7 @@ def test_bad_kernel_text_names_the_line(text, message):
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(sorted(INSTRUCTIONS)), st.integers(0)), max_size=20))
+@given(st.lists(st.tuples(st.sampled_from(sorted(INSTRUCTIONS)), st.integers(0)), min_size=1, max_size=20))
 def test_a_schedule_survives_its_text(choices):
     words = []
     for opcode, seed in choices:
@@ -58,7 +61,8 @@ def test_a_schedule_survives_its_text(choices):
 
 def test_bad_schedule_text():
     for text, message in (("JUMP", "line 1: no instruction 'JUMP'"), ("END\nLOOP r=16", "line 2: LOOP: r=16 does not fit"),
-                          ("LOOP q=1", "has no field 'q'"), ("LOOP r=x", "invalid literal")):
+                          ("LOOP q=1", "has no field 'q'"), ("LOOP r=x", "line 1: 'x' is no integer"),
+                          ("END 3", "line 1: cannot read '3'"), ("", "no instruction in it")):
         with pytest.raises(AssemblyError, match=message):
             assemble_schedule(text)
 

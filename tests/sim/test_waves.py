@@ -82,3 +82,16 @@ def test_not_a_waveform_is_one_line(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["list", str(tmp_path / "x.vcd")])
     assert stop.value.code == 1 and capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name, content, message", [
+    ("empty.vcd", b"", "is empty: no waveform"), ("noise.fst", bytes(range(7, 250)), "is not a readable VCD or FST file"),
+    ("cut.vcd", b"$date now $end\n$scope module top $end\n\xff\xfe", "is not a readable VCD or FST file"),
+])
+def test_damaged_files_are_refused_in_one_line(name, content, message, tmp_path, capfd):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        Waves(tmp_path / name)
+    with pytest.raises(FileNotFoundError):
+        Waves(tmp_path / "none.fst")
+    assert capfd.readouterr().err == "", "the reader's back trace is kept back"
