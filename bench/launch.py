@@ -2,29 +2,32 @@
 
     rdu bench launch [--access N] [--kernels N] [--pictures N]
 
-Metric ``overhead_cycles_per_kernel``: (cycles of the whole sequence - cycles in which a kernel of the group ran) / kernels, by the
-device's own counters; ``program_words``: program words sent per kernel, arguments included. Cases of ``--kernels`` short kernels (four
+Metric ``overhead_cycles_per_kernel``: (cycles of the whole sequence - cycles in which a kernel ran) / kernels, by the device's own
+counters; ``program_words``: program words sent per kernel, arguments included. Cases of ``--kernels`` short kernels (four
 kinds in turn): "so", the host launches each; "so_shadow", it loads the next while one runs; "ho", a schedule; "ho_shadow", a
 schedule that loads into shadows; "relaunch", a schedule of one kernel with new arguments. "digits ...": router, then the
-expert that it names, for each picture; "digits relaunch": the experts only. The host takes ``--access`` cycles for each register
+expert that it names, for each picture, all of them in HBM; "digits relaunch": the experts only; "coe ...": the expert's weights are
+copied from DDR in between, as on a miss of the expert cache. ``image_words``, ``load_cycles``: a Program Load of each kernel, whole
+and as the words that differ from the kernel before it. The host takes ``--access`` cycles for each register
 access (100; "so, N cycles per access" varies it). Every case's results are compared with those of the model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
-from coe_app.kernels import network_kernel
+from coe_app.kernels import copy_kernel, network_kernel
 from coe_app.network import FEATURES, LAYOUT, OUTPUTS, load_held_out, load_networks
 from compiler.kernel import KernelBuilder, PlacementError
 from hw.agcu.program import AGCUProgram, LoadProgram, Loop, StoreProgram
 from hw.config import RDUConfig
 from hw.pcu import library
 from hw.pcu.model import run as run_pcu
-from sw_driver.device import HBM, Device
+from sw_driver.device import DDR, HBM, Device
 from sw_driver.kernel import Kernel, encode_image
 from sw_driver.schedule import Schedule
 
@@ -102,7 +105,7 @@ class Bench:
         device, launches = self.device, sequence.launches
         device.reset()
         self.host.access, self.host.accesses, words = access, 0, 0
-        start, busy = device.cycles, device.read_register("KERNEL_TOTAL", 0)
+        start, busy = device.cycles, self._busy()
         for number, (kernel, arguments) in enumerate(launches):
             arguments = arguments() if callable(arguments) else arguments
             if not ahead:
@@ -121,14 +124,18 @@ class Bench:
         device, schedule = self.device, sequence.schedule(shadow)
         device.reset()
         self.host.access = 0
-        busy = device.read_register("KERNEL_TOTAL", 0)
+        busy = self._busy()
         count, words = _dynamic(schedule, device)
         run = device.run_schedule(schedule)
         return self._result(run.cycles, busy, count, words, sequence)
 
+    def _busy(self) -> int:
+        """Cycles in which a kernel ran, so far; no two of these sequences' kernels run at the same time."""
+        return sum(self.device.read_register("KERNEL_TOTAL", group) for group in range(self.device.config.groups))
+
     def _result(self, cycles: int, busy: int, count: int, words: float, sequence: Sequence) -> dict[str, float]:
         self.host.access = 0
-        ran = self.device.read_register("KERNEL_TOTAL", 0) - busy
+        ran = self._busy() - busy
         sequence.check()
         return {"overhead_cycles_per_kernel": (cycles - ran) / count, "program_words": words / count,
                 "kernel_cycles": ran / count}
@@ -180,13 +187,16 @@ def short_sequence(device: Device, count: int, same: bool = False) -> Sequence:
     return Sequence(launches[:count // len(kernels) * len(kernels)], schedule, check)
 
 
-def digits_sequence(device: Device, pictures: int, route: bool = True) -> Sequence:
-    """The digits composition with all experts in HBM: router and expert for each picture (``route`` False: expert 0 only)."""
+def digits_sequence(device: Device, pictures: int, route: bool = True, copied: bool = False) -> Sequence:
+    """The digits composition: router and expert for each picture (``route`` False: expert 0 only). ``copied``: the expert's weights
+    come from DDR each time."""
     config, held = device.config, load_held_out()
     router, experts = load_networks()
-    kernel = network_kernel(config)
-    images = device.upload(HBM, np.stack([expert.image() for expert in experts]))
+    kernel, copy = network_kernel(config), copy_kernel(config)
+    images = device.upload(DDR if copied else HBM, np.stack([expert.image() for expert in experts]))
     stride = images.size // len(experts)
+    slot = device.allocate(HBM, stride)
+    vectors = stride // config.beat_bytes
     weights = device.upload(HBM, router.image())
     inputs = device.upload(HBM, held.pictures[:pictures])
     picture = 2 * FEATURES
@@ -202,12 +212,19 @@ def digits_sequence(device: Device, pictures: int, route: bool = True) -> Sequen
 
     def expert_arguments(number: int) -> dict:
         expert = int(device.read(best, np.int32, (1,))[0]) if route else 0
-        return arguments(images.address + expert * stride, number, 10, answers.address + number * config.beat_bytes)
+        return arguments(slot.address if copied else images.address + expert * stride, number, 10,
+                         answers.address + number * config.beat_bytes)
+
+    def copy_arguments() -> dict:
+        expert = int(device.read(best, np.int32, (1,))[0])
+        return {"source": images.address + expert * stride, "destination": slot.address, "vectors": vectors}
 
     launches = []
     for number in range(pictures):
         if route:
             launches.append((kernel, arguments(weights.address, number, router.classes, best.address)))
+        if copied:
+            launches.append((copy, copy_arguments))
         launches.append((kernel, lambda number=number: expert_arguments(number)))
 
     def schedule(shadow: bool) -> Schedule:
@@ -217,7 +234,10 @@ def digits_sequence(device: Device, pictures: int, route: bool = True) -> Sequen
             if route:
                 found.launch(kernel, **arguments(weights.address, loop.index, router.classes, best.address))
                 found.read(expert, best)
-            found.launch(kernel, **arguments(expert * stride + images.address, loop.index, 10,
+            if copied:
+                found.launch(copy, source=expert * stride + images.address, destination=slot.address, vectors=vectors)
+                found.wait(copy)
+            found.launch(kernel, **arguments(slot.address if copied else expert * stride + images.address, loop.index, 10,
                                              loop.index * config.beat_bytes + answers.address))
         return found
 
@@ -240,7 +260,7 @@ def run(config: RDUConfig, console, *, full: bool = False, access: int = 100, ke
         if not (4 if name == "kernels" else 1) <= value <= most:
             raise ValueError(f"{name}={value} must be from {4 if name == 'kernels' else 1} to {most}")
     metrics: list[dict] = []
-    with steps(console, f"building the simulator of {config.name} (once; some minutes)", 9) as step:
+    with steps(console, f"building the simulator of {config.name} (once; some minutes)", 20) as step:
         host = TimedHost(open_backend(config))
         with Device(host) as device:
             bench = Bench(device, host)
@@ -257,6 +277,8 @@ def run(config: RDUConfig, console, *, full: bool = False, access: int = 100, ke
             try:
                 _cases(measure, bench, config, lambda same, few: digits_sequence(device, 1 if few else pictures, not same),
                        "digits ", access)
+                _cases(measure, bench, config, lambda same, few: digits_sequence(device, 1 if few else pictures, copied=True),
+                       "coe ", access)
             except PlacementError as error:
                 console.print(f"no digits composition: {error}")
     return metrics
@@ -273,23 +295,32 @@ def _cases(measure, bench: Bench, config: RDUConfig, build: Callable[[bool, bool
     measure(f"{prefix}ho", lambda: bench.ho(sequence, False))
     if config.shadow:
         measure(f"{prefix}ho_shadow", lambda: bench.ho(sequence, True))
-    measure(f"{prefix}relaunch", lambda: bench.ho(build(True, False), True))
+    if prefix != "coe ":
+        measure(f"{prefix}relaunch", lambda: bench.ho(build(True, False), True))
 
 
 def _sizes(device: Device) -> list[dict]:
-    """Image sizes and load times of the short kernels in turn, full and delta."""
-    metrics, kernels = [], short_kernels(device.config)
+    """Image sizes and load times, full and delta: the short kernels and the digits network in turn, and the copy kernel after a reset."""
+    metrics, config = [], device.config
+    kernels = [kernel for kernel, _ in short_kernels(config)]
+    with suppress(PlacementError):
+        kernels.append(network_kernel(config))
     for delta in (False, True):
         device.delta = delta
-        for kernel, _ in kernels:
+        for kernel in kernels:
             device.load(kernel)
-        for kernel, _ in kernels:
-            name = f"{kernel.name}, {'delta' if delta else 'full'}"
-            words = device.image_words(kernel)["delta" if delta else "full"]
-            # Uploaded before the clock starts.
-            device._resident(encode_image(device._changes(kernel, device._wanted(kernel), "active")))
-            begin = device.backend.cycles
-            device.load(kernel)
-            metrics += [metric("image_words", name, words, "words"), metric("load_cycles", name, device.backend.cycles - begin, "cycles")]
-    device.delta = True
+        for kernel in kernels:
+            metrics += _load(device, kernel, "delta" if delta else "full")
+    device.reset()
+    metrics += _load(device, copy_kernel(config), "full")
     return metrics
+
+
+def _load(device: Device, kernel: Kernel, form: str) -> list[dict]:
+    """A Program Load, timed; the image is in memory before the clock starts."""
+    words = device.image_words(kernel)[form]
+    device._resident(encode_image(device._changes(kernel, device._wanted(kernel), "active")))
+    begin = device.backend.cycles
+    device.load(kernel)
+    name = f"{kernel.name}, {form}"
+    return [metric("image_words", name, words, "words"), metric("load_cycles", name, device.backend.cycles - begin, "cycles")]
