@@ -15,7 +15,7 @@ from hw.dram.address import address_fields
 from hw.dram.dfi import DFI
 from hw.dram.timing import DRAMTiming, dram_timing
 
-__all__ = ["COMMANDS", "SOURCES", "DRAMDevice", "commands", "inject", "report", "rules_text", "set_rules", "storage",
+__all__ = ["COMMANDS", "SOURCES", "DRAMDevice", "commands", "inject", "number_from", "report", "rules_text", "set_rules", "storage",
            "violations"]
 
 SOURCES = [Path(__file__).parent / name for name in ("dram_device.sv", "dram_device.cpp")]
@@ -82,6 +82,11 @@ def storage(lib: ctypes.CDLL, channel: int) -> np.ndarray:
     if not address:
         raise KeyError(f"the model has no memory channel {channel}")
     return np.frombuffer((ctypes.c_uint8 * size.value).from_address(address), np.uint8)
+
+
+def number_from(lib: ctypes.CDLL, first: int) -> None:
+    """A model that is made from now on adds ``first`` to its channel numbers: several models of one library stay apart."""
+    lib.rdu_dram_base(first)
 
 
 def violations(lib: ctypes.CDLL, channel: int) -> int:

@@ -189,18 +189,19 @@ size_t DramDevice::place(int group, int bank, int row, int column) const {
     const int middleBits = rules.middle_column_bits, highBits = columnBits - rules.low_column_bits - middleBits;
     auto bits = [](size_t value, int low, int width) { return value >> low & ((size_t(1) << width) - 1); };
     const size_t high = bits(column, rules.low_column_bits + middleBits, highBits);
+    const bool tied = highBits > 0;
+    const int lowBits = rules.low_group_bits, folded = tied ? lowBits : groupBits;
     size_t g = group, b = bank;
-    for (int left = row; left; left >>= bankBits + groupBits) {
-        b ^= left & (rules.banks_per_group - 1);
-        g ^= left >> bankBits & (rules.bank_groups - 1);
-    }
+    if (tied) g ^= bits(bank, 0, groupBits - lowBits) << lowBits;
+    for (int at = 0; row >> at; at += tied ? bankBits : bankBits + folded) b ^= bits(row, at, bankBits);
+    for (int at = bankBits; row >> at; at += bankBits + folded) g ^= bits(row, at, folded);
     size_t beat = size_t(row) % rules.rows;
     auto append = [&](size_t value, int width) { beat = beat << width | value; };
     append(b, bankBits);
     append(high, highBits);
-    append(bits(g, rules.low_group_bits, groupBits - rules.low_group_bits), groupBits - rules.low_group_bits);
+    append(bits(g, lowBits, groupBits - lowBits), groupBits - lowBits);
     append(bits(column, rules.low_column_bits, middleBits), middleBits);
-    append(bits(g, 0, rules.low_group_bits), rules.low_group_bits);
+    append(bits(g, 0, lowBits), lowBits);
     append(bits(column, 0, rules.low_column_bits), rules.low_column_bits);
     return beat * rules.beat_bytes;
 }
@@ -291,6 +292,8 @@ std::map<int, DramDevice*>& current() {
     return devices;
 }
 
+int base = 0;  // added to the channel numbers of a model that is made from now on
+
 std::vector<std::unique_ptr<DramDevice>>& all() {
     static std::vector<std::unique_ptr<DramDevice>> devices;
     return devices;
@@ -307,8 +310,8 @@ using rdu::DramDevice;
 
 // For the SystemVerilog shell ------------------------------------------------------------------------------------------------
 EXPORT void* rdu_dram_open(int channel, const char* rules) {
-    rdu::all().emplace_back(new DramDevice(channel, rules));
-    return rdu::current()[channel] = rdu::all().back().get();
+    rdu::all().emplace_back(new DramDevice(rdu::base + channel, rules));
+    return rdu::current()[rdu::base + channel] = rdu::all().back().get();
 }
 EXPORT void rdu_dram_reset(void* device) { static_cast<DramDevice*>(device)->reset(); }
 EXPORT int rdu_dram_row(void* device, long long now, int command, int group, int bank, int row) {
@@ -327,6 +330,7 @@ EXPORT void rdu_dram_read_check(void* device, svBitVecVal* check) { static_cast<
 EXPORT const char* rdu_dram_latest(void* device) { return static_cast<DramDevice*>(device)->latest.c_str(); }
 
 // For the host ----------------------------------------------------------------------------------------------------------------
+EXPORT void rdu_dram_base(int channel) { rdu::base = channel; }
 EXPORT uint8_t* rdu_dram_data(int channel, uint64_t* bytes) {
     DramDevice* device = rdu::find(channel);
     if (bytes) *bytes = device ? device->bytes : 0;
