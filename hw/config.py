@@ -124,7 +124,7 @@ class AGCUConfig:
     store_engines: int = 2
     counter_levels: int = 5
     counter_bits: int = 16
-    outstanding: int = 64            # reads, and as many writes, in flight per AGCU
+    outstanding: int = 128           # reads, and as many writes, in flight per AGCU
     segments: int = 8
     scalar_inputs: int = 2
     scalar_outputs: int = 1
@@ -225,6 +225,8 @@ class RDUConfig:
         for engines in ("load_engines", "store_engines"):
             count = getattr(self.agcu, engines)
             _require(count <= self.rdn.labels, f"agcu.{engines}={count} exceeds rdn.labels={self.rdn.labels}")
+        _require(2 + self.peer.links <= self.agcu.segments,
+                 f"peer.links={self.peer.links} and the two memories need more than agcu.segments={self.agcu.segments}")
         _require(not self.peer.links or len(self.agcu_ports) <= 16,
                  f"peer.links={self.peer.links}: a link serves 16 AGCUs at most, not {len(self.agcu_ports)}")
 
