@@ -2,7 +2,8 @@
 
 For each model (or .onnx file, with random inputs) and fusion: ``cycles`` (Execute to finished, summed over the kernels),
 ``predicted_cycles``, ``total_cycles`` (with kernel loads and arguments), ``kernels`` launched, ``operators`` in the largest kernel,
-``bytes_hbm`` and ``bytes_ddr`` that the kernels move, ``operations_per_byte``, ``bit_exact`` (1: equal to the bit-exact reference),
+``bytes_hbm`` and ``bytes_ddr`` that the kernels move, ``operations_per_byte``, ``bank_conflicts`` of all PMUs,
+``bit_exact`` (1: equal to the bit-exact reference),
 ``max_abs_error`` against the float64 reference, ``error_onnxruntime``: largest difference to onnxruntime (BF16 models: to the same
 model with the same weights in FP32), and ``compile_seconds``. ``speedup``: cycles of the first fusion over those of the last.
 ``prediction_error``: median over all launches of |predicted - measured| / measured.
@@ -27,14 +28,16 @@ from .common import metric, steps
 
 __all__ = ["DESCRIPTION", "run"]
 
-DESCRIPTION = "models end to end by fusion; --models NAME,NAME (or .onnx files) --fuse none,full (default; --full: the whole zoo)"
+DESCRIPTION = ("models end to end by fusion; --models NAME,NAME (or .onnx files) --fuse none,full (default; --full: the whole zoo) "
+               "--throttle true --bank_bits false")
 QUICK = "digits_mlp,digits_cnn,lstm,gpt_prefill,gpt_decode,vit,monarch,train_step"
 UNITS = {"cycles": "cycles", "predicted_cycles": "cycles", "total_cycles": "cycles", "kernels": "kernels", "operators": "operators",
-         "bytes_hbm": "bytes", "bytes_ddr": "bytes", "operations_per_byte": "operations/byte", "bit_exact": "0 or 1", "max_abs_error": "1",
-         "error_onnxruntime": "1", "compile_seconds": "s"}
+         "bank_conflicts": "cycles", "bytes_hbm": "bytes", "bytes_ddr": "bytes", "operations_per_byte": "operations/byte",
+         "bit_exact": "0 or 1", "max_abs_error": "1", "error_onnxruntime": "1", "compile_seconds": "s"}
 
 
-def run(config: RDUConfig, console, *, full: bool = False, models: str = "", fuse: str = "none,full") -> list[dict]:
+def run(config: RDUConfig, console, *, full: bool = False, models: str = "", fuse: str = "none,full", throttle: bool = False,
+        bank_bits: bool = True) -> list[dict]:
     from sim.device import open_backend  # no simulator until it runs
 
     names = (models or (",".join(ZOO) if full else QUICK)).split(",")
@@ -47,11 +50,14 @@ def run(config: RDUConfig, console, *, full: bool = False, models: str = "", fus
             cycles = []
             for fusion in fusions:
                 step(f"{name}, fuse {fusion}")
-                compiled = compile_graph(import_model(model, {key: value.shape for key, value in inputs.items()}), config, fuse=fusion)
+                compiled = compile_graph(import_model(model, {key: value.shape for key, value in inputs.items()}), config, fuse=fusion,
+                                         throttle=throttle, bank_bits=bank_bits)
+                before = _conflicts(device)
                 outputs, report = run_model(compiled, device, inputs)
                 compiled.program.release(device)
                 values = report | {f"bytes_{tier}": count for tier, count in report["bytes"].items()}
                 values |= {"operators": max(len(record.nodes) for record in compiled.program.kernels),
+                           "bank_conflicts": _conflicts(device) - before,
                            "bit_exact": int(report["bit_exact"]), "error_onnxruntime": _difference(outputs, answers(model, inputs))}
                 metrics += [{"metric": key, "case": f"{Path(name).stem} {fusion}", "value": values[key], "unit": unit}
                             for key, unit in UNITS.items() if key in values]
@@ -71,6 +77,12 @@ def _load(name: str):
     from compiler.import_onnx import load
     from compiler.infer import infer
     return onnx.load(name), random_inputs(infer(load(name)), 0)
+
+
+def _conflicts(device: Device) -> int:
+    """Cycles in which an engine of a PMU has waited for a bank so far, over all PMUs."""
+    units = [name for name in device.counters(events=()) if name.startswith("pmu")]
+    return sum(sum(events.values()) for events in device.counters(units, ("bank_conflict",)).values())
 
 
 def _difference(outputs: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> float:

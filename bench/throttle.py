@@ -1,175 +1,167 @@
-"""What throttling gains: ``rdu bench throttle``, a bursty producer beside a latency-critical loop over the same links.
+"""What throttling gains: ``rdu bench throttle``, a producer that runs ahead beside a latency-critical loop over the same links.
 
-A row of six units on the RTL network (switches, senders with their token buckets, receivers); the units themselves are
-generators. PMU 1 re-reads a tile of 32 vectors for PCU 4, which takes one in four cycles, and sends each tile as fast as it
-can. PCU 0 and PMU 5 pass one packet to and fro, 400 times: a recurrence, each step of which waits for the network. The kernel
-is finished when both are.
-With 2 and 4 labels per link every flow has a virtual circuit; with 1 label they cannot share a link as circuits and are
-dynamic, in 2 slots per input.
+One kernel on a whole simulated socket: two rows of eight units of the preset. In the first row a PMU holds a tile of 32 vectors and
+re-reads it, as fast as the network takes it, for a PCU five columns on that takes one vector in ``service`` cycles. Between both ends
+of the row a PCU and a PMU keep a recurrence, x = a x + b, 128 times: every step waits for the network twice. The loop is run alone first,
+and the tile then read as often as takes as long. The kernel is finished when both are.
+
+With 2 labels per link and more, each flow has a label of its own wherever it shares a link. Units need more than one label, so *labels=1*
+is what one would be: the three flows are dynamic packets, which share two places per input. Settings: off; automatic
+(:func:`compiler.throttle.automatic`); the tile's producer throttled by hand, every rate and burst. Results are compared bit for bit.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import itertools
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
-from amaranth.hdl import Module, Signal
-from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+import numpy as np
 
-from compiler.route import Flow, Router, Routes
-from compiler.throttle import Throttle, automatic, sender_fields
-from hw.config import RDNConfig, RDUConfig, preset
-from hw.hierarchy import instantiate
-from hw.rdn.ends import MeshWithEnds
-from hw.rdn.node import switch_program
-from hw.rdn.sender import sender_program
+from compiler.kernel import KernelBuilder
+from compiler.throttle import Throttle
+from hw.agcu.program import Access, AGCUProgram, LoadProgram, Loop, StoreProgram
+from hw.config import RDUConfig
+from hw.pcu import model
+from hw.pcu.layout import Reduce
+from hw.pcu.program import Input, SimdProgram, Stage, constant, vector
+from hw.pmu import program as pmu
+from hw.pmu.address import Counter, within
+from hw.pmu.recipes import stage_buffer
+from sw_driver.device import HBM, Device
+from sw_driver.kernel import Kernel
 
 from .common import metric, steps
 
-__all__ = ["DESCRIPTION", "Pipeline", "flows", "run"]
+__all__ = ["DESCRIPTION", "Pipeline", "device_of", "run"]
 
-DESCRIPTION = "a bursty producer beside a latency-critical loop: throttle off, swept, automatic; 1, 2 and 4 labels per link"
+DESCRIPTION = "a producer that runs ahead beside a latency-critical loop: throttle off, swept, automatic; --labels 1,2,4 --service 8"
 
-COLUMNS, TILE, SERVICE, THINK = 6, 32, 4, 2
-STEPS, TILES = 400, 55
-RATES, BURSTS = (0.125, 0.2, 0.25, 0.28, 0.35, 0.5, 0.75), (1, 4, 15)
-
-
-def row(labels: int) -> RDUConfig:
-    """A socket of one row of units with ``labels`` per link; dynamic packets with one label."""
-    tiny = preset("tiny")
-    inputs = min(tiny.pcu.vector_inputs, 2 * labels)
-    engines = min(2, labels)
-    return dataclasses.replace(
-        tiny, name=f"row_{labels}_labels", rows=1, columns=COLUMNS,
-        rdn=RDNConfig(lanes=tiny.lanes, labels=labels, dynamic_slots=0 if labels > 1 else 2),
-        pcu=dataclasses.replace(tiny.pcu, vector_inputs=inputs), pmu=dataclasses.replace(tiny.pmu, vector_inputs=inputs),
-        agcu=dataclasses.replace(tiny.agcu, load_engines=engines, store_engines=engines))
+COLUMNS, TILE, STEPS = 8, 32, 128
+RATES, BURSTS = (0.5, 0.8, 1, 1.1, 1.4, 2, 4), (1, 4, 15)        # rates: of what the consumer takes
 
 
-def flows(dynamic: bool) -> list[Flow]:
-    """The flows with their average rates: of the tile's, one packet per service time; of the loop's, one per step of an idle network."""
-    step = 1 / (2 * (COLUMNS + 1 + THINK))
-    return [Flow(name="there", source=("unit", 0, 0, 0), destinations=(("unit", 0, 5, 0),), rate=step, dynamic=dynamic, window=1),
-            Flow(name="back", source=("unit", 0, 5, 0), destinations=(("unit", 0, 0, 0),), rate=step, dynamic=dynamic, window=1),
-            Flow(name="tiles", source=("unit", 0, 1, 1), destinations=(("unit", 0, 4, 1),), rate=1 / SERVICE, dynamic=dynamic)]
+def device_of(config: RDUConfig, labels: int) -> RDUConfig:
+    """A socket of two rows of the preset's units with ``labels`` per link; up to 2 labels also with two slots for dynamic packets."""
+    labels = max(labels, 2)
+    return replace(config, name=f"{config.name}_row_{labels}", rows=2, columns=COLUMNS, agcus_per_edge=2, pcu_parity=0,
+                   rdn=replace(config.rdn, labels=labels, dynamic_slots=2 if labels == 2 else 0))
 
 
-class Pipeline(wiring.Component):
-    """The network of one row and the generators. Members: ``program``, ``sender`` In as of :class:`MeshWithEnds`; ``start`` In, pulse;
-    ``steps``, ``taken``, ``cycles`` Out: packets that came back to PCU 0, packets that PCU 4 took, cycles until all was done; ``done``
-    Out."""
+@dataclass(frozen=True)
+class Pipeline:
+    """The kernel on one device. ``dynamic``: how its flows travel; ``service``: cycles that the consumer takes for a vector;
+    ``passes``: how often the tile is read."""
 
-    def __init__(self, config: RDNConfig):
-        self.mesh = MeshWithEnds(1, COLUMNS, config, 1)
-        self.mesh.identity = config
-        links = COLUMNS * config.local_links
-        super().__init__({"program": In(switch_program(config)).array(COLUMNS), "sender": In(sender_program(config, 1)).array(links),
-                          "start": In(1), "steps": Out(16), "taken": Out(16), "cycles": Out(32), "done": Out(1)})
+    config: RDUConfig
+    dynamic: bool
+    service: int
+    passes: int = 1
 
-    def elaborate(self, platform):
-        m = Module()
-        mesh = self.mesh
-        m.submodules.mesh = instantiate(platform, mesh)
-        m.d.comb += [inner.eq(outer) for inner, outer in zip([*mesh.program, *mesh.sender], [*self.program, *self.sender], strict=True)]
-        links = mesh.config.local_links
-        running = Signal()
-        with m.If(self.start):
-            m.d.sync += running.eq(1)
-        for unit, first in ((0, True), (5, False)):
-            self._partner(m, mesh.source[unit * links], mesh.sink[unit * links], first)
-        self._tiles(m, mesh.source[links + 1], running)
-        service, end = Signal(range(SERVICE + 1)), mesh.sink[4 * links + 1]
-        m.d.comb += end.ready.eq(service == 0)
-        with m.If(end.valid & end.ready):
-            m.d.sync += [service.eq(SERVICE - 1), self.taken.eq(self.taken + 1)]
-        with m.Elif(service != 0):
-            m.d.sync += service.eq(service - 1)
-        m.d.comb += self.done.eq((self.steps == STEPS) & (self.taken == TILES * TILE))
-        with m.If(running & ~self.done):
-            m.d.sync += self.cycles.eq(self.cycles + 1)
-        return m
+    def balanced(self, cycles: int) -> Pipeline:
+        """With as many passes as take so long."""
+        return replace(self, passes=max(1, cycles // (TILE * self.service)))
 
-    def _partner(self, m: Module, out, into, first: bool) -> None:
-        """Sends a packet ``THINK`` cycles after one came; the first of the two begins, and stops after ``STEPS``."""
-        think, waiting = Signal(range(THINK + 1)), Signal()
-        m.d.comb += [into.ready.eq(1), out.valid.eq(waiting & (think == 0))]
-        with m.If(into.valid | (self.start if first else 0)):
-            m.d.sync += [waiting.eq(self.steps != STEPS - 1 if first else 1), think.eq(THINK)]
-        with m.Elif(out.valid & out.ready):
-            m.d.sync += waiting.eq(0)
-        with m.If(think != 0):
-            m.d.sync += think.eq(think - 1)
-        if first:
-            with m.If(into.valid):
-                m.d.sync += self.steps.eq(self.steps + 1)
+    @property
+    def cell(self) -> SimdProgram:
+        """x = a x + b, one vector a step, whose first element also leaves as a word."""
+        return SimdProgram(loops=(STEPS,), vectors={0: Input()}, constants=(_bits(0.75), _bits(0.3)),
+                           stages=(Stage.mac(vector(0), constant(0), constant(1)),), to_scalar=True)
 
-    def _tiles(self, m: Module, out, running) -> None:
-        """A tile at the start of each period of as many cycles as its consumer needs for it."""
-        phase, left, tiles = Signal(range(TILE * SERVICE)), Signal(16), Signal(16)
-        begin = Signal()
-        m.d.comb += [begin.eq(running & (phase == 0) & (tiles != TILES)), out.valid.eq(left != 0), out.p[0].eq(left)]
-        m.d.sync += left.eq(left + (begin * TILE) - (out.valid & out.ready))
-        with m.If(running):
-            m.d.sync += phase.eq(phase + 1)
-        with m.If(begin):
-            m.d.sync += tiles.eq(tiles + 1)
+    @property
+    def consumer(self) -> SimdProgram:
+        """The sum of all squares of all passes."""
+        return SimdProgram(loops=(self.service, TILE, self.passes), vectors={0: Input(level=1)},
+                           stages=(Stage.mul(vector(0), vector(0)),), reduce=Reduce.SUM, produce=3)
 
+    def kernel(self, *, throttle: bool = False, tiles: Throttle | None = None) -> Kernel:
+        """Arguments: ``tile``, ``first`` (in), ``states``, ``sum`` (out): addresses in HBM. ``tiles``: of the tile's producer."""
+        config, lanes, beat = self.config, self.config.lanes, self.config.beat_bytes
+        kernel = KernelBuilder(config, "throttle", throttle=throttle)
+        cell, consumer = kernel.pcu(0, 0, self.cell), kernel.pcu(0, COLUMNS - 2, self.consumer)
+        tile = kernel.pmu(0, 1, stage_buffer(config.pmu, vectors=TILE, repeat=self.passes))
+        state = kernel.pmu(0, COLUMNS - 1, pmu.PMUProgram(
+            write=pmu.Write(loops=(pmu.Loop(STEPS + 1),), handover=0, vectors=(0, 1)),
+            reads=(pmu.Read(loops=(pmu.Loop(STEPS + 1),), handover=0, index=Counter(0), stages=(within(0, STEPS),)),),    # not the last
+            buffers=4, buffer_stride=lanes))
+        west = kernel.agcu(0, AGCUProgram(loads=(LoadProgram(loops=(Loop(TILE, beat),)),),
+                                          stores=(StoreProgram(loops=(Loop(STEPS, 4),), access=Access.WORD, scalar_input=0),)))
+        east = kernel.agcu(2, AGCUProgram(loads=(LoadProgram(loops=(Loop(1, beat),)),)))
+        south = kernel.agcu(3, AGCUProgram(stores=(StoreProgram(loops=(Loop(1, beat),)),)))
 
-def _execute(bench, routes: Routes, throttles: dict) -> int:
-    """Cycles of the kernel with these settings."""
-    config = routes.config
-    bench.reset()
-    for number, point in enumerate(config.grid):
-        program = routes.programs.get(point)
-        bench.set(f"program[{number}]", program.pack(config.rdn) if program else 0)
-    links = config.rdn.local_links
-    for unit, fields in sender_fields(config, routes.routes, throttles).items():
-        for link in range(links):
-            bench.set(f"sender[{unit[2] * links + link}]", _sender(config.rdn, fields, f"vector_link_{link}[0]."))
-    bench.pulse("start")
-    bench.run(200_000, until={"done": 1}, progress_limit=0)
-    return bench.get("cycles")
+        step = STEPS / max(STEPS, self.passes * TILE * self.service)
+        kernel.vector(tile.out(0), consumer.input(0), rate=1 / self.service, dynamic=self.dynamic)
+        kernel.vector(cell.out(0), state.input(1), rate=step, dynamic=self.dynamic, window=1)
+        kernel.vector(state.out(0), cell.input(0), rate=step, dynamic=self.dynamic, window=1)
+        kernel.scalar(cell.out(0), west.input(0), rate=step)
+        for source, end in ((west.out(0), tile.input(0)), (east.out(0), state.input(0)), (consumer.out(0), south.input(0))):
+            kernel.vector(source, end, rate=0)
+        if tiles is not None:
+            kernel.throttled(tile.out(0), tiles)
+        for name, unit, engine in (("tile", west, "load0"), ("first", east, "load0"), ("states", west, "store0"), ("sum", south, "store0")):
+            kernel.argument(name, unit.field(f"{engine}.base"))
+        return kernel.build()
+
+    def expected(self, tile: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(first elements of the states, sum) as the units' models compute them."""
+        states, one = [], replace(self.cell, loops=(1,)).pack(self.config.pcu)
+        for _ in range(STEPS):
+            step = model.run(one, self.config.pcu, {0: first})
+            first = step.vector
+            states.append(step.scalar)
+        total = model.run(self.consumer.pack(self.config.pcu), self.config.pcu, {0: np.tile(tile, (self.passes, 1))}).vector
+        return np.concatenate(states), total
 
 
-def _sender(rdn: RDNConfig, fields: dict[str, int], prefix: str):
-    values: dict = {}
-    for path, value in fields.items():
-        if path.startswith(prefix):
-            *outer, last = path.removeprefix(prefix).split(".")
-            inner = values
-            for name in outer:
-                inner = inner.setdefault(name, {})
-            inner[last] = value
-    return sender_program(rdn, 1).const([values])
+class _Bench:
+    """A device with the operands of a pipeline, whose every run is compared."""
+
+    def __init__(self, device: Device, pipeline: Pipeline):
+        lanes, random = device.config.lanes, np.random.default_rng(1)
+        self.device, self.pipeline = device, pipeline
+        tile, first = (random.normal(size=(rows, lanes)).astype(np.float32).view(np.uint32) for rows in (TILE, 1))
+        self.expected = pipeline.expected(tile, first)
+        self.inputs = {"tile": device.upload(HBM, tile), "first": device.upload(HBM, first)}
+        self.outputs = {name: device.upload(HBM, np.zeros_like(values))
+                        for name, values in zip(("states", "sum"), self.expected, strict=True)}
+
+    def cycles(self, **setting) -> int:
+        buffers = self.inputs | self.outputs
+        done = self.device.launch(self.pipeline.kernel(**setting), **{name: buffer.address for name, buffer in buffers.items()})
+        for (name, buffer), values in zip(self.outputs.items(), self.expected, strict=True):
+            if not np.array_equal(self.device.read(buffer, np.uint32, values.shape), values):
+                raise AssertionError(f"{name} differs from the model's, with {setting}")
+        return done.cycles
 
 
-def _settings(found: dict) -> Iterator[tuple[str, dict]]:
-    tiles = ("vector", ("unit", 0, 1, 1))
+def _bits(value: float) -> int:
+    return int(np.float32(value).view(np.uint32))
+
+
+def _settings(service: int) -> Iterator[tuple[str, dict]]:
     yield "off", {}
-    yield "automatic", found
-    for rate in RATES:
-        for burst in BURSTS:
-            yield f"rate={rate:g}, burst={burst}", {tiles: Throttle(rate, burst)}
+    yield "automatic", {"throttle": True}
+    for rate, burst in itertools.product((share / service for share in RATES if share <= service), BURSTS):
+        yield f"rate={rate:.3g}, burst={burst}", {"tiles": Throttle(rate, burst)}
 
 
-def run(config: RDUConfig, console, *, full: bool = False, labels: str = "1,2,4") -> list[dict]:
-    """Cycles of the kernel for each number of labels and each setting of the throttle of the tile's producer."""
-    from sim.unit_bench import UnitBench
+def run(config: RDUConfig, console, *, full: bool = False, labels: str = "1,2,4", service: int = 8) -> list[dict]:
+    """Cycles of the kernel for each number of labels, each way to travel and each setting of the throttle of the tile's producer."""
+    from sim.device import VerilatedBackend  # no simulator until it runs
     parts = labels.split(",")
     if not all(part.isdecimal() and 1 <= int(part) <= 16 for part in parts):
         raise ValueError(f"labels={labels} must be numbers from 1 to 16, with commas between them")
+    if not 1 <= service <= 64:
+        raise ValueError(f"service={service} must be from 1 to 64 cycles")
     metrics = []
     with steps(console, "building", len(parts)) as step:
         for count in map(int, parts):
             step(f"{count} labels")
-            small = row(count)
-            routes = Router(small).route(flows(dynamic=count == 1))
-            measured = {}
-            with UnitBench(Pipeline(small.rdn), optimize="-O1") as bench:
-                for name, throttles in _settings(automatic(routes)):
-                    measured[name] = _execute(bench, routes, throttles)
+            device_config = device_of(config, count)
+            with Device(VerilatedBackend(device_config)) as device:
+                loop = Pipeline(device_config, count == 1, service)
+                bench = _Bench(device, loop.balanced(_Bench(device, loop).cycles()))
+                measured = {name: bench.cycles(**setting) for name, setting in _settings(service)}
             best = min((name for name in measured if name.startswith("rate")), key=measured.get)
             metrics += [metric("kernel_cycles", f"labels={count}, {name}", cycles, "cycles") for name, cycles in measured.items()]
             metrics.append(metric("kernel_cycles", f"labels={count}, best ({best})", measured[best], "cycles"))

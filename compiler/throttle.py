@@ -52,9 +52,10 @@ class Sequence:
 def automatic(routes: Routes) -> dict[tuple[str, tuple], Throttle]:
     """(fabric, source) -> throttle of every flow of packets that shares a link and would be the better for one.
 
-    Circuits on a link share its bandwidth only: each may send at its average rate scaled up until the link is full. Dynamic
-    flows share buffers too: each may send little faster than on average, so that its packets do not wait in the network.
-    Flows alone on their links, or with an average rate of 0 or 1, are left as they are.
+    Circuits on a link share its bandwidth only: each may send at its average rate scaled up until the link is full (where the
+    rates of a link exceed it already, it is left to the switches, which take turns). Dynamic flows share buffers too: each may send
+    little faster than on average, packet by packet, so that none waits in the network. Flows alone
+    on their links, with an average rate of 0 or 1, or with a window (they wait for answers) are left as they are.
     """
     users, loads = defaultdict(list), routes.loads()
     for route in routes.routes:
@@ -64,12 +65,12 @@ def automatic(routes: Routes) -> dict[tuple[str, tuple], Throttle]:
     for route in routes.routes:
         flow = route.flow
         shared = [key for edge in route.edges if len(users[key := (flow.fabric, edge)]) > 1]
-        if flow.fabric == "control" or not shared or not 0 < flow.rate < 1:
+        if flow.fabric == "control" or flow.window or not shared or not 0 < flow.rate < 1:
             continue
         dynamic = flow.dynamic and any(other.flow.dynamic for key in shared for other in users[key] if other is not route)
         rate = flow.rate * MARGIN if dynamic else min(flow.rate / max(loads[key], flow.rate) for key in shared)
-        if rate < 1:
-            found[flow.fabric, flow.source] = Throttle(rate)
+        if flow.rate < rate < 1:
+            found[flow.fabric, flow.source] = Throttle(rate, 1 if dynamic else BURST)
     return found
 
 

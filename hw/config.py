@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import re
 from dataclasses import dataclass, field
@@ -53,6 +54,8 @@ class PCUConfig:
                  f"pcu.accumulators={self.accumulators} must be a power of two from 4 to 32 (at least the MAC latency)")
         _require(self.broadcast_depth % (2 * self.lanes) == 0,
                  f"pcu.broadcast_depth={self.broadcast_depth} must be a multiple of 2 x lanes={2 * self.lanes} (one packed vector)")
+        _require(self.vector_inputs >= 3,
+                 f"pcu.vector_inputs={self.vector_inputs} must be at least 3: weights, rows and initial values of a systolic program")
         _require(5 <= self.counter_levels <= 8, f"pcu.counter_levels={self.counter_levels} must be from 5 to 8")
 
     @property
@@ -215,20 +218,29 @@ class RDUConfig:
         _require(self.pcu_parity in (0, 1), f"pcu_parity={self.pcu_parity} must be 0 or 1")
         _require(1 <= self.agcus_per_edge <= self.rows,
                  f"agcus_per_edge={self.agcus_per_edge} must be from 1 to rows={self.rows}")
-        for unit in ("pcu", "pmu"):
-            inputs = getattr(self, unit).vector_inputs
-            _require(inputs <= self.rdn.local_links * self.rdn.labels,
-                     f"{unit}.vector_inputs={inputs} exceeds rdn.local_links x rdn.labels={self.rdn.local_links * self.rdn.labels}")
+        self._check_ports()
         if self.rdn.dynamic_slots:
             _require(max(self.rows, self.columns) <= 1 << self.rdn.coordinate_bits,
                      f"rdn.coordinate_bits={self.rdn.coordinate_bits} cannot name every switch of {self.rows}x{self.columns}")
-        for engines in ("load_engines", "store_engines"):
-            count = getattr(self.agcu, engines)
-            _require(count <= self.rdn.labels, f"agcu.{engines}={count} exceeds rdn.labels={self.rdn.labels}")
         _require(2 + self.peer.links <= self.agcu.segments,
                  f"peer.links={self.peer.links} and the two memories need more than agcu.segments={self.agcu.segments}")
         _require(not self.peer.links or len(self.agcu_ports) <= 16,
                  f"peer.links={self.peer.links}: a link serves 16 AGCUs at most, not {len(self.agcu_ports)}")
+
+    def _check_ports(self) -> None:
+        """A port of a unit is a label of the link to its switch."""
+        labels, links = self.rdn.labels, self.rdn.local_links
+        for unit, name in itertools.product(("pcu", "pmu"), ("vector_inputs", "vector_outputs")):
+            count = getattr(getattr(self, unit), name)
+            _require(count <= links * labels, f"{unit}.{name}={count} exceeds rdn.local_links x rdn.labels={links * labels}")
+        single = (*itertools.product(("pcu", "pmu", "agcu"), ("scalar_inputs", "scalar_outputs")), ("agcu", "load_engines"),
+                  ("agcu", "store_engines"))
+        for unit, name in single:
+            count = getattr(getattr(self, unit), name)
+            _require(count <= labels, f"{unit}.{name}={count} exceeds rdn.labels={labels}")
+        _require(self.pmu.vector_outputs == self.pmu.scalar_outputs,
+                 f"pmu.vector_outputs={self.pmu.vector_outputs} differs from pmu.scalar_outputs={self.pmu.scalar_outputs}: "
+                 "a read engine has one of each")
 
     # Geometry -----------------------------------------------------------------------------------------------------------
     @property

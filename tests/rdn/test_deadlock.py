@@ -18,7 +18,7 @@ PORTS = 3
 RDN = RDNConfig(lanes=4, labels=3, local_links=1)
 CONFIG = dataclasses.replace(preset("tiny"), rows=2, columns=3, rdn=RDN,
                              pcu=PCUConfig(lanes=4, stages=2, broadcast_depth=32, vector_inputs=3, vector_outputs=3),
-                             pmu=PMUConfig(lanes=4, banks=4, bank_rows=32, vector_inputs=3, vector_outputs=3))
+                             pmu=PMUConfig(lanes=4, banks=4, bank_rows=32, vector_inputs=3, vector_outputs=3, scalar_outputs=3))
 STEPS = 60
 
 
