@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from sw_driver.device import Device
 
 from . import kernels
 from .roofline import decode_bound, switch_bound
-from .serve import PHASES, LanguageServer, Reply, RequestError
+from .serve import PHASES, LanguageServer, Reply, RequestError, check_experts, check_requests
 from .weights import DATA, Prompt, load_experts, load_prompts, load_router, many_experts
 
 __all__ = ["chat", "read_prompts", "run", "summary"]
@@ -25,7 +26,7 @@ __all__ = ["chat", "read_prompts", "run", "summary"]
 def read_prompts(source: str | None, count: int | None) -> list[Prompt]:
     """Prompts of a file (JSON, or one a line), of standard input ("-"), or the committed ones (None)."""
     if source == "-":
-        prompts = [Prompt(line.rstrip("\n").encode()) for line in sys.stdin if line.strip()]
+        prompts = [Prompt(line.rstrip(b"\n")) for line in sys.stdin.buffer if line.strip()]
     else:
         prompts = load_prompts(DATA / "prompts.json" if source is None else Path(source))
     if not prompts:
@@ -42,7 +43,10 @@ def run(config: RDUConfig, *, console: Console, prompts: list[Prompt], tokens: i
     goes to copy i // trained of the expert that the router chose."""
     from sim.device import open_backend  # the application knows no simulator until it runs
 
-    kernels.enter_kernel(config)          # what cannot work is refused before a simulator is built
+    # What cannot work is refused before a simulator is built.
+    kernels.enter_kernel(config)
+    check_requests(prompts, tokens=tokens, batch=batch, temperature=temperature)
+    check_experts(experts, resident, look_ahead, hardware)
     router, trained = load_router(), load_experts()
     with Device(open_backend(config)) as device:
         server = LanguageServer(device, router, many_experts(trained, experts), resident=resident, look_ahead=look_ahead,
@@ -96,6 +100,8 @@ def summary(replies: list[Reply], server: LanguageServer, config: RDUConfig, *, 
 def _show(console: Console, reply: Reply) -> None:
     cycles = ", ".join(f"{phase} {reply.cycles[phase]:,}" for phase in PHASES)
     state = f"[red]{reply.error}[/red]" if reply.error else "exact" if reply.bit_exact else "[red]differs from the model[/red]"
+    if reply.dropped:
+        state += f"; the first {reply.dropped} bytes of the prompt are left out"
     console.print(f"{reply.index:3} {reply.name} ({'hit' if reply.hit else 'miss'}; {cycles} cycles; {state})")
     console.print(reply.prompt.decode(errors="replace"), end="", markup=False, highlight=False, style="dim")
     console.print(reply.text.decode(errors="replace"), markup=False, highlight=False)
@@ -119,19 +125,32 @@ def _print_summary(console: Console, values: dict) -> None:
     console.print(f"{values['cycles']:,} cycles simulated at {values['cycles_per_second']:,.0f} cycles per second")
 
 
+def _lines(console: Console) -> Iterator[bytes]:
+    """Lines of standard input, asked for if it is a terminal, until it ends."""
+    if not sys.stdin.isatty():
+        yield from (line.rstrip(b"\r\n") for line in sys.stdin.buffer)
+        return
+    while True:
+        try:
+            yield console.input("> ").encode()
+        except EOFError:
+            return
+
+
 def chat(config: RDUConfig, *, console: Console, tokens: int, temperature: float, seed: int) -> None:
-    """Answers lines of standard input until it ends; tokens are shown as they come."""
+    """Answers lines of standard input until it ends; tokens are shown as they come. Empty lines are passed over."""
     from sim.device import open_backend
 
     kernels.enter_kernel(config)
+    check_requests([], tokens=tokens, temperature=temperature)
     with Device(open_backend(config)) as device:
         server = LanguageServer(device, load_router(), load_experts(), resident=4, verify=False)
         out = sys.stdout.buffer
-        for number, line in enumerate(sys.stdin if not sys.stdin.isatty() else iter(lambda: console.input("> "), "")):
-            text = line.rstrip("\n").encode()
-            if not text:
+        for number, text in enumerate(_lines(console)):
+            if not text.strip():
                 continue
             for reply in server.serve([Prompt(text)], tokens=tokens, temperature=temperature, seed=seed + number,
                                       stream=lambda _, token: (out.write(bytes([token & 0xFF])), out.flush())):
-                console.print(f"\n[dim]{reply.name}: {sum(reply.cycles.values()):,} cycles[/dim]"
+                left_out = f", the first {reply.dropped} bytes left out" if reply.dropped else ""
+                console.print(f"\n[dim]{reply.name}: {sum(reply.cycles.values()):,} cycles{left_out}[/dim]"
                               + (f" [red]{reply.error}[/red]" if reply.error else ""))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import html
 import io
+import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from .serve import PHASES
 
 __all__ = ["write_report"]
 
+SWEEP = Path(__file__).parents[2] / "bench" / "results" / "coe_llm.json"
 COLOURS = {"router": "#4878a8", "switch": "#c85a54", "prefill": "#d9a441", "decode": "#5aa469"}
 STYLE = ("body{font:15px/1.45 system-ui;max-width:60em;margin:2em auto;padding:0 1em}table{border-collapse:collapse}"
          "td,th{padding:.2em .7em;border-bottom:1px solid #ddd;text-align:right}td:first-child,th:first-child{text-align:left}"
@@ -35,8 +38,9 @@ def write_report(path: Path, values: dict) -> None:
     parts = ["<h1>Language Composition of Experts</h1>", _table(("figure", "value"), rows),
              "<h2>Latency by phase</h2>", _image(_latency(values["requests"])),
              "<h2>Held-out nats per byte: expert (row) on domain (column), FP32</h2>", _image(_matrix(values["held_out"]))]
-    if sweep := values.get("sweep"):
-        parts += ["<h2>Latency against the number of experts</h2>", _image(_sweep(sweep))]
+    if sweep := measured_sweep():
+        parts += [f"<h2>Latency against the number of experts</h2><p>Not this run: <code>{SWEEP.name}</code>, published by "
+                  "<code>rdu bench coe-llm --full</code>.</p>", _image(_sweep(sweep))]
     parts.append("<h2>Requests</h2>")
     for request in values["requests"]:
         state = request["error"] or ("exact" if request["bit_exact"] else "DIFFERS from the model")
@@ -102,9 +106,36 @@ def _matrix(held_out: dict):
     return figure
 
 
-def _sweep(sweep: list[dict]):
+def measured_sweep(path: Path = SWEEP) -> dict[int, dict[str, float]]:
+    """Experts -> mean cycles of a request by phase, from a result of ``rdu bench coe-llm``; empty if there is none."""
+    if not path.exists():
+        return {}
+    points: dict[int, dict[str, float]] = {}
+    for row in json.loads(path.read_text())["metrics"]:
+        phase, experts = row["metric"].removeprefix("latency_"), row["case"].removeprefix("experts=")
+        if phase in PHASES and experts.isdigit():
+            points.setdefault(int(experts), {})[phase] = row["value"]
+    return points
+
+
+def _sweep(sweep: dict[int, dict[str, float]]):
     figure, axes = _axes(7, 4)
-    axes.plot([point["experts"] for point in sweep], [point["cycles"] for point in sweep], marker="o")
-    axes.set(xlabel="experts", ylabel="cycles per request", xscale="log")
+    numbers = sorted(sweep)
+    axes.stackplot(numbers, *([sweep[number][phase] for number in numbers] for phase in PHASES), labels=PHASES,
+                   colors=[COLOURS[phase] for phase in PHASES])
+    axes.plot(numbers, [sum(sweep[number].values()) for number in numbers], "k.-", linewidth=1)
+    axes.set(xlabel="experts in DDR", ylabel="cycles per request", xscale="log", xlim=(numbers[0], numbers[-1]), ylim=0)
+    axes.set_xticks(numbers, numbers)
+    axes.minorticks_off()
+    axes.legend(loc="upper left")
     axes.grid(alpha=0.3)
     return figure
+
+
+def draw_sweep(path: Path) -> None:
+    """The curve of :func:`measured_sweep` as a picture of its own (``python -m coe_app.llm.report docs/coe_llm_experts.svg``)."""
+    _sweep(measured_sweep()).savefig(path)
+
+
+if __name__ == "__main__":
+    draw_sweep(Path(sys.argv[1]))

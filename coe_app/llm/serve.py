@@ -21,7 +21,7 @@ from .shape import CONTEXT
 from .streams import expert_image
 from .weights import Prompt
 
-__all__ = ["PHASES", "LanguageServer", "Reply", "RequestError"]
+__all__ = ["PHASES", "LanguageServer", "Reply", "RequestError", "check_experts", "check_requests"]
 
 PHASES = ("router", "switch", "prefill", "decode")
 
@@ -30,11 +30,33 @@ class RequestError(ValueError):
     """A request that the server cannot take."""
 
 
+def check_experts(experts: int, resident: int, look_ahead: bool = False, hardware: bool = False) -> None:
+    """Raises :class:`RequestError` for what a :class:`LanguageServer` cannot be."""
+    if not 1 <= resident <= experts:
+        raise RequestError(f"resident={resident} must be from 1 to the number of experts, {experts}")
+    if look_ahead and resident < 2:
+        raise RequestError("look_ahead=True needs resident >= 2: one expert runs while the next is copied")
+    if look_ahead and hardware:
+        raise RequestError("look_ahead=True with hardware=True: a schedule waits for the copy; choose one of them")
+
+
+def check_requests(prompts: list[Prompt], *, tokens: int, batch: int = 1, temperature: float = 0.0) -> None:
+    """Raises :class:`RequestError` for numbers out of range or an empty prompt."""
+    if not 1 <= batch <= ROUTER_ROWS:
+        raise RequestError(f"batch={batch} must be from 1 to {ROUTER_ROWS}, the prompts that one pass of the router takes")
+    if not 1 <= tokens < CONTEXT:
+        raise RequestError(f"tokens={tokens} must be from 1 to {CONTEXT - 1}: the context holds {CONTEXT}")
+    if not 0 <= temperature < float("inf"):
+        raise RequestError(f"temperature={temperature} must not be negative")
+    if any(not prompt.text for prompt in prompts):
+        raise RequestError("a prompt is empty: it needs at least one byte")
+
+
 @dataclass
 class Reply:
-    """What happened to one prompt. ``cycles`` by phase include the host's register and memory accesses, not the comparison with the
-    model; the router's are this prompt's share of its batch. ``kernel_cycles``: from Execute to finished, by the device's counter.
-    ``error``: why it failed ("" if it did not)."""
+    """What happened to one prompt. ``dropped``: bytes at its beginning for which the context has no room. ``cycles`` by phase include the
+    host's register and memory accesses, not the comparison with the model; the router's are this prompt's share of its batch.
+    ``kernel_cycles``: from Execute to finished, by the device's counter. ``error``: why it failed ("" if it did not)."""
 
     index: int
     prompt: bytes
@@ -43,6 +65,7 @@ class Reply:
     name: str
     perturbed: bool
     hit: bool = False
+    dropped: int = 0
     text: bytes = b""
     bit_exact: bool = True       # tokens and logits equal the numpy model, or were not compared
     error: str = ""
@@ -67,12 +90,7 @@ class LanguageServer:
 
     def __init__(self, device: Device, router: Router, experts: list[Expert], *, resident: int = 4, look_ahead: bool = False,
                  verify: bool = True, check_images: bool = False, hardware: bool = False):
-        if not 1 <= resident <= len(experts):
-            raise RequestError(f"resident={resident} must be from 1 to the number of experts, {len(experts)}")
-        if look_ahead and resident < 2:
-            raise RequestError("look_ahead=True needs resident >= 2: one expert runs while the next is copied")
-        if look_ahead and hardware:
-            raise RequestError("look_ahead=True with hardware=True: a schedule waits for the copy; choose one of them")
+        check_experts(len(experts), resident, look_ahead, hardware)
         self.device, self.router, self.experts, self.hardware = device, router, experts, hardware
         self.verify, self.check_images, self.look_ahead = verify, check_images, look_ahead
         config = device.config
@@ -106,14 +124,7 @@ class LanguageServer:
         served. ``temperature`` 0: greedy, by the device's own argmax. ``stream`` is called with every token as it comes.
         A request that fails says so in its reply; the others go on. Raises :class:`RequestError` for numbers out of range.
         """
-        if not 1 <= batch <= ROUTER_ROWS:
-            raise RequestError(f"batch={batch} must be from 1 to {ROUTER_ROWS}, the prompts that one pass of the router takes")
-        if not 1 <= tokens < CONTEXT:
-            raise RequestError(f"tokens={tokens} must be from 1 to {CONTEXT - 1}: the context holds {CONTEXT}")
-        if temperature < 0:
-            raise RequestError(f"temperature={temperature} must not be negative")
-        if any(not prompt.text for prompt in prompts):
-            raise RequestError("a prompt is empty: it needs at least one byte")
+        check_requests(prompts, tokens=tokens, batch=batch, temperature=temperature)
         for first in range(0, len(prompts), batch):
             replies = self._route(prompts[first:first + batch], first)
             if reorder:
@@ -171,7 +182,7 @@ class LanguageServer:
         if self.look_ahead and following is not None and following not in self.cache.resident:
             self._begin_copy(following)
         state, text = KeyValues.empty(), reply.prompt[-(CONTEXT - tokens):]
-        prompt = np.frombuffer(text, dtype=np.uint8)
+        reply.dropped, prompt = len(reply.prompt) - len(text), np.frombuffer(text, dtype=np.uint8)
         engine.restart()
         with _Phase(self, reply, "prefill"):
             self._prefill(found.buffer, prompt)

@@ -66,9 +66,9 @@ def load_router(path: Path = DATA / "router.npz") -> Router:
 
 def load_prompts(path: Path = DATA / "prompts.json") -> list[Prompt]:
     """Prompts from JSON (a list of {"text", "domain"}) or, from any other file, one per line."""
-    text = Path(path).read_text()
+    text = Path(path).read_bytes()
     if Path(path).suffix != ".json":
-        return [Prompt(line.encode()) for line in text.splitlines() if line]
+        return [Prompt(line) for line in text.splitlines() if line.strip()]
     try:
         return [Prompt(entry["text"].encode(), entry.get("domain", "")) for entry in json.loads(text)]
     except (ValueError, TypeError, KeyError, AttributeError) as error:

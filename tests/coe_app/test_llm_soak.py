@@ -19,7 +19,7 @@ from sw_driver.device import Device
 SMALL = preset("small")
 CONFIG = dataclasses.replace(SMALL, name="small_ecc", hbm=dataclasses.replace(SMALL.hbm, ecc=True),
                              ddr=dataclasses.replace(SMALL.ddr, ecc=True))
-EXPERTS, RESIDENT = 20, 10
+EXPERTS, RESIDENT = 20, 14
 REQUESTS = int(os.environ.get("RDU_SOAK_REQUESTS", "200"))
 SEED = 77
 KINDS = {"": 0.75, "kill": 0.05, "address": 0.05, "damage": 0.05, "one bit": 0.05, "two bits": 0.05}

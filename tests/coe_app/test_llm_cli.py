@@ -1,0 +1,83 @@
+"""What a user may do wrong with `rdu coe-llm` and `rdu chat`: one line, exit code 1, before any simulator is built."""
+
+import io
+import sys
+
+import pytest
+
+from coe_app.llm import main
+from coe_app.llm.weights import load_prompts
+from sw_driver import cli
+
+
+class Bytes(io.TextIOWrapper):
+    """Standard input with these bytes, not a terminal."""
+
+    def __init__(self, content: bytes):
+        super().__init__(io.BytesIO(content))
+
+
+@pytest.fixture(autouse=True)
+def no_simulator(monkeypatch):
+    import sim.device
+    monkeypatch.setattr(sim.device, "open_backend", lambda *_: pytest.fail("a simulator was opened"))
+
+
+@pytest.mark.parametrize(("arguments", "text"), [
+    (["coe-llm", "--preset", "tiny"], "grid of 4x4"),
+    (["coe-llm", "--prompts", "nowhere.txt"], "nowhere.txt"),
+    (["coe-llm", "--requests", "25"], "requests=25 must be from 1 to 24"),
+    (["coe-llm", "--tokens", "0"], "tokens=0 must be from 1 to 127"),
+    (["coe-llm", "--tokens", "128"], "tokens=128"),
+    (["coe-llm", "--batch", "5"], "batch=5 must be from 1 to 4"),
+    (["coe-llm", "--temperature", "-1"], "temperature=-1.0"),
+    (["coe-llm", "--temperature", "nan"], "temperature=nan"),
+    (["coe-llm", "--experts", "0"], "resident=4 must be from 1 to the number of experts, 0"),
+    (["coe-llm", "--resident", "9"], "resident=9"),
+    (["coe-llm", "--look-ahead", "--resident", "1"], "look_ahead=True needs resident >= 2"),
+    (["coe-llm", "--launch", "xo"], "launch='xo' must be so or ho"),
+    (["coe", "--report", "a.html", "--resident", "0"], "resident=0"),
+    (["chat", "--tokens", "0"], "tokens=0"),
+    (["chat", "--preset", "tiny"], "grid of 4x4"),
+])
+def test_bad_options(capsys, monkeypatch, tmp_path, arguments, text):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["rdu", *arguments])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    shown = capsys.readouterr()
+    assert end.value.code == 1 and shown.err.count("\n") == 1 and shown.err.startswith("rdu: ") and text in shown.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_prompts_from_standard_input_may_be_any_bytes(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", Bytes(b"def f(\n\n  \n\xff\x00x\nlast"))
+    assert [prompt.text for prompt in main.read_prompts("-", None)] == [b"def f(", b"\xff\x00x", b"last"]
+    monkeypatch.setattr(sys, "stdin", Bytes(b"\n"))
+    with pytest.raises(main.RequestError, match="no prompts in -"):
+        main.read_prompts("-", None)
+
+
+def test_prompt_files(tmp_path):
+    path = tmp_path / "p.json"
+    for text in ("{", "{}", "[1]", '[{"domain": "x"}]', '[{"text": 5}]'):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=r"p\.json: expected a JSON list|no prompts in"):
+            main.read_prompts(str(path), None)
+    path = tmp_path / "p.txt"
+    path.write_bytes(b"a\n\n\xe9\n")
+    assert [prompt.text for prompt in load_prompts(path)] == [b"a", b"\xe9"]
+
+
+def test_chat_ends_with_its_input(monkeypatch):
+    class Terminal:
+        def __init__(self):
+            self.answers = ["", "hello"]
+
+        def input(self, _):
+            if not self.answers:
+                raise EOFError
+            return self.answers.pop(0)
+
+    monkeypatch.setattr(sys, "stdin", type("Tty", (), {"isatty": lambda _: True})())
+    assert list(main._lines(Terminal())) == [b"", b"hello"]
