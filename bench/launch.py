@@ -33,7 +33,7 @@ from sw_driver.schedule import Schedule
 
 from .common import metric, steps
 
-DESCRIPTION = "launch overhead by registers and by schedules; --access CYCLES (100) --kernels N (100) --pictures N (6; --full 24)"
+DESCRIPTION = "launch overhead by registers and by schedules; --access CYCLES (100) --kernels N (100) --pictures N (12; --full 48)"
 
 VECTORS, ROWS = 4, 2             # of a short kernel's piece: rows of that many vectors
 VARIED = (1000, 10)              # cycles per register access, beside --access
@@ -251,11 +251,11 @@ def digits_sequence(device: Device, pictures: int, route: bool = True, copied: b
     return Sequence(launches, schedule, check)
 
 
-def run(config: RDUConfig, console, *, full: bool = False, access: int = 100, kernels: int = 100, pictures: int = 6) -> list[dict]:
+def run(config: RDUConfig, console, *, full: bool = False, access: int = 100, kernels: int = 100, pictures: int = 12) -> list[dict]:
     """All cases; the digits composition only where it fits."""
     from sim.device import open_backend
 
-    pictures = 24 if full else pictures
+    pictures = 48 if full else pictures
     for name, value, most in (("access", access, 1_000_000), ("kernels", kernels, 10_000), ("pictures", pictures, 300)):
         if not (4 if name == "kernels" else 1) <= value <= most:
             raise ValueError(f"{name}={value} must be from {4 if name == 'kernels' else 1} to {most}")
@@ -272,31 +272,28 @@ def run(config: RDUConfig, console, *, full: bool = False, access: int = 100, ke
                     unit = "words" if name == "program_words" else "cycles"
                     metrics.append(metric(name, case, float(value), unit))
 
-            _cases(measure, bench, config, lambda same, few: short_sequence(device, min(kernels, 12) if few else kernels, same),
-                   "", access)
+            _cases(measure, bench, config, lambda same: short_sequence(device, kernels, same), "", access)
             try:
-                _cases(measure, bench, config, lambda same, few: digits_sequence(device, 1 if few else pictures, not same),
-                       "digits ", access)
-                _cases(measure, bench, config, lambda same, few: digits_sequence(device, 1 if few else pictures, copied=True),
-                       "coe ", access)
+                _cases(measure, bench, config, lambda same: digits_sequence(device, pictures, not same), "digits ", access)
+                _cases(measure, bench, config, lambda same: digits_sequence(device, pictures, copied=True), "coe ", access)
             except PlacementError as error:
                 console.print(f"no digits composition: {error}")
     return metrics
 
 
-def _cases(measure, bench: Bench, config: RDUConfig, build: Callable[[bool, bool], Sequence], prefix: str, access: int) -> None:
-    """``build(same, few)``: the sequence, of one kernel, of few launches (the host's time per kernel is the same)."""
-    sequence, short = build(False, False), build(False, True)
+def _cases(measure, bench: Bench, config: RDUConfig, build: Callable[[bool], Sequence], prefix: str, access: int) -> None:
+    """``build(same)``: the sequence, or that of one kernel again and again."""
+    sequence = build(False)
     measure(f"{prefix}so", lambda: bench.so(sequence, access))
     for cycles in VARIED:
-        measure(f"{prefix}so, {cycles} cycles per access", lambda cycles=cycles: bench.so(short, cycles))
+        measure(f"{prefix}so, {cycles} cycles per access", lambda cycles=cycles: bench.so(sequence, cycles))
     if config.shadow and not prefix:
         measure(f"{prefix}so_shadow", lambda: bench.so(sequence, access, ahead=True))
     measure(f"{prefix}ho", lambda: bench.ho(sequence, False))
     if config.shadow:
         measure(f"{prefix}ho_shadow", lambda: bench.ho(sequence, True))
     if prefix != "coe ":
-        measure(f"{prefix}relaunch", lambda: bench.ho(build(True, False), True))
+        measure(f"{prefix}relaunch", lambda: bench.ho(build(True), True))
 
 
 def _sizes(device: Device) -> list[dict]:
@@ -312,7 +309,9 @@ def _sizes(device: Device) -> list[dict]:
         for kernel in kernels:
             metrics += _load(device, kernel, "delta" if delta else "full")
     device.reset()
+    device.delta = False
     metrics += _load(device, copy_kernel(config), "full")
+    device.delta = True
     return metrics
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import numpy as np
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -21,7 +22,7 @@ __all__ = ["register"]
 
 console = Console()
 Preset = Annotated[str, typer.Option("--preset", help=f"Size of the device: {', '.join(PRESETS)}.")]
-BAR = 20
+BAR = 8                          # characters; the table fits in 80 columns
 
 
 def register(app: typer.Typer) -> None:
@@ -136,8 +137,11 @@ def activity(device) -> Table:
     cycles, counters = device.cycles, device.counters(device._cores(), EVENTS)
     before, since = getattr(device, "_activity", ({}, cycles))
     device._activity = counters, cycles
-    table = Table("unit", "busy", "", "starved", "blocked", "in", "out", "read", "written",
+    table = Table("unit", "busy", "", "starved", "blocked", "in", "out", "read", "wrote",
+                  box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True,
                   title=f"{device.config.name}, cycle {cycles:,}, the last {cycles - since:,} cycles")
+    for column in table.columns:
+        column.no_wrap = True
     for unit, events in counters.items():
         last = before.get(unit, events)
         moved = {event: (value - last[event]) & 0xFFFF_FFFF for event, value in events.items()}
