@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .homes import is_reshape
-from .ir import Core, Graph, Node, Tensor, View
+from .ir import Copy, Core, Graph, Node, Tensor, View, row_major
 from .mapping import Home, Unstreamable
 from .netlist import Flow, Netlist, VirtualUnit
 from .pattern import Pattern
@@ -57,18 +57,39 @@ class _Copy:
         axis = self._axis(shape)
         if node.op is Core.MAP and any(a.kind == "index" and a.value == axis for step in node.attributes.steps for a in step.arguments):
             raise Unstreamable("the index of the axis that is cut")
+        if node.op is Core.COPY:
+            return self._copy(node)
         if node.op not in (Core.MAP, Core.REDUCE, Core.MATMUL, Core.VIEW):
             raise Unstreamable(f"a {node.op.value} is not cut")
         inputs = tuple(self._input(node, place, name, len(shape) - axis) if name else "" for place, name in enumerate(node.inputs))
         name = self.names[node.output] = f"{node.output}@{self.number}"
         self._part(node.output, name, axis)
-        attributes = node.attributes
-        if node.op is Core.VIEW:
-            if not is_reshape(attributes, self.graph[node.inputs[0]].elements):
-                raise Unstreamable("another order")
-            part = self.tensors[name].shape
-            attributes = View.of(part, _row_major(part))
+        attributes = self._view(node, axis) if node.op is Core.VIEW else node.attributes
         return replace(node, inputs=inputs, outputs=(name,), attributes=attributes, name=f"{node.name}@{self.number}")
+
+    def _view(self, node: Node, axis: int) -> View:
+        """The view of a run of the source's elements."""
+        view, elements = node.attributes, self.graph[node.inputs[0]].elements
+        if is_reshape(view, elements):
+            part = [size // self.count if place == axis else size for place, size in enumerate(view.shape)]
+            return View.of(tuple(part), row_major(tuple(part)))
+        (size, stride), *inner = view.axes[axis]
+        if view.offset or size * stride != elements or size % self.count:
+            raise Unstreamable("a view across the runs of its source")
+        return View((*view.axes[:axis], ((size // self.count, stride), *inner), *view.axes[axis + 1:]))
+
+    def _copy(self, node: Node) -> Node:
+        """A COPY of one tensor, cut as that is; its output stays whole in memory."""
+        if len(node.inputs) != 1 or self.graph[node.inputs[0]].elements != self.graph[node.output].elements:
+            raise Unstreamable("a copy of several tensors is not cut")
+        shape, [place] = self.graph[node.inputs[0]].shape, node.attributes.places
+        axis = self._axis(shape)
+        source = self._input(node, 0, node.inputs[0], len(shape) - axis)
+        name = self.names[node.output] = f"{node.output}@{self.number}"
+        self.tensors[name] = replace(self.tensors[source], name=name)
+        self.homes[name] = self.homes_before[node.output]
+        place = replace(place, offset=place.offset + self.number * (shape[axis] // self.count) * place.strides[axis])
+        return replace(node, inputs=(source,), outputs=(name,), attributes=Copy((place,)), name=f"{node.name}@{self.number}")
 
     def _input(self, node: Node, place: int, name: str, back: int) -> str:
         """Operand ``place``, cut where its axis ``back`` from the end is the output's."""
@@ -98,11 +119,6 @@ class _Copy:
             home = home and replace(home, pattern=_part_of(home.pattern, tensor.shape, axis, self.number, self.count))
         if home:
             self.homes[key] = home
-
-
-def _row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
-    from .ir import row_major
-    return row_major(shape)
 
 
 def _part_of(pattern: Pattern, shape: Sequence[int], axis: int, number: int, count: int) -> Pattern:

@@ -21,6 +21,7 @@ from .netlist import Capacity, Netlist
 from .pattern import NotAffine
 from .peephole import join_units
 from .place import route_netlist
+from .reorder import reordered
 from .simd import map_map, map_placed, map_reduce
 from .streams import NeedsWords, TooDeep
 
@@ -240,7 +241,8 @@ class _Cutter:
         source = node.inputs[0]
         self._stream(section, source, producers)
         if not is_reshape(node.attributes, section.graph[source].elements):
-            raise Unstreamable(f"{name} reads {source} in another order")
+            section.feeds[name] = reordered(section, section.feeds[source], node.attributes, section.graph[source].elements)
+            return
         shape = section.graph[name].shape or (1,)
         section.feeds[name] = _reshaped(section.feeds[source], shape, section.lanes)
 
