@@ -108,16 +108,18 @@ def coe(preset_name: Preset = "small", json_file: Json = None, waves: Waves = No
 
 
 @app.command(name="run")
-def run_command(model: Annotated[Path, typer.Argument(help="An ONNX file.")],
+def run_command(model: Annotated[Path, typer.Argument(help="An ONNX file, or a compiled model (.rdu, from --save).")],
                 input_file: Annotated[Path | None, typer.Option("--input", help="Arrays by input name (.npz); default: random.")] = None,
                 output_file: Annotated[Path | None, typer.Option("--output", help="Where the outputs go (.npz).")] = None,
                 preset_name: Preset = "small", json_file: Json = None,
                 fuse: Annotated[str, typer.Option(help="Operators per kernel: none, op (a composite each) or full.")] = "full",
                 dump: Annotated[Path | None, typer.Option(help="Folder for the graph before and after each pass.")] = None,
+                save: Annotated[Path | None, typer.Option(help="Where the compiled model goes (.rdu); rdu run takes it again.")] = None,
                 counters: Annotated[bool, typer.Option("--counters", help="Read the device's counters around every kernel.")] = False,
                 seed: Annotated[int, typer.Option(help="Of the random inputs.")] = 0) -> None:
     """Compile an ONNX model, run it on the simulated RTL, and compare the outputs with the references."""
-    from compiler.inputs import load_arrays, save_arrays
+    from compiler.image import is_image, load_compiled, save_compiled
+    from compiler.inputs import checked, load_arrays, save_arrays
     from compiler.run import compile_model, run_model
 
     from .device import Device
@@ -125,7 +127,16 @@ def run_command(model: Annotated[Path, typer.Argument(help="An ONNX file.")],
     config = preset(preset_name)
     arrays = None if input_file is None else load_arrays(input_file)
     with console.status("compiling") as status:
-        compiled = compile_model(model, config, arrays, fuse=fuse, dump=dump, progress=status.update)
+        if is_image(model):
+            if dump is not None:
+                raise ValueError(f"{model} is compiled already: --dump needs the ONNX file")
+            compiled = load_compiled(model, config)
+            if arrays is not None:
+                checked(compiled.imported, arrays)
+        else:
+            compiled = compile_model(model, config, arrays, fuse=fuse, dump=dump, progress=status.update)
+        if save is not None:
+            save_compiled(compiled, save)
         from sim.device import open_backend  # the driver and the compiler know no simulator until they run
 
         status.update(f"building the simulator of {config.name} (once; some minutes)")
@@ -134,7 +145,7 @@ def run_command(model: Annotated[Path, typer.Argument(help="An ONNX file.")],
             outputs, report = run_model(compiled, device, arrays, seed=seed, counters=counters)
     if output_file is not None:
         save_arrays(output_file, outputs)
-    table = Table("", "value", title=f"{report['model']} on {config.name}, fuse {fuse}")
+    table = Table("", "value", title=f"{report['model']} on {config.name}, fuse {report['fuse']}")
     for name in ("kernels", "cycles", "predicted_cycles", "operations", "operations_per_byte", "max_abs_error", "bit_exact"):
         value = report[name]
         table.add_row(name, f"{value:,}" if type(value) is int else f"{value:.4g}" if isinstance(value, float) else str(value))

@@ -109,3 +109,22 @@ def test_sections_run_side_by_side(device):
     assert four.used().pcu == 4 * one.used().pcu
     assert four.used().load == one.used().load + 3                  # rows of each copy, the weights once
     assert "is not cut into" in cutter._tried(nodes[:2], count=5)
+
+
+@pytest.mark.parametrize("dtype", [DType.FP32, DType.BF16])
+def test_gemm_mul_transpose_gemm_is_one_kernel(device, dtype):
+    """The Monarch step: what one product makes goes to the next through a striped PMU, turned."""
+    b = Builder("monarch")
+    x, twiddle = b.input("x", (4, 24, 40), dtype), b.input("twiddle", (24, 32), dtype)
+    f, g = (b.constant(np.random.default_rng(1).normal(size=shape).astype(dtype.numpy)) for shape in ((40, 32), (24, 16)))
+    y = b.map([b.matmul(x, f), twiddle], [("FMUL", X(0), X(1))], dtype)
+    z = b.matmul(b.transpose(y, [0, 2, 1]), g)
+    graph = b.graph(b.copy([b.transpose(z, [0, 2, 1])], (4, 16, 32), [Place(row_major((4, 16, 32)))]))
+    check(device, graph, "full")
+    where = layout(graph, ())
+    cutter = Cutter(where, CONFIG, 0, lambda node: [(piece.net, 1) for piece in single(where, CONFIG, node)])
+    nodes = [node for node in graph.nodes if node.op is not Core.VIEW]
+    nets = [cutter._section(nodes, {}, count) for count in (1, 2)]
+    for net in nets:
+        assert [unit.symbol for unit in net.of_kind("store")] == [graph.outputs[0]] * (1 if net is nets[0] else 2)
+        assert any(unit.kind == "pmu" and unit.program.pitch for unit in net.units)

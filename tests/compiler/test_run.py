@@ -1,5 +1,6 @@
 """``rdu run``: from files to files on the simulated RTL, and one line for everything that is wrong."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -11,8 +12,10 @@ import onnx
 import onnxruntime
 import pytest
 
+from compiler.errors import CompileError
+from compiler.image import load_compiled, save_compiled
 from compiler.import_onnx import import_model
-from compiler.inputs import save_arrays
+from compiler.inputs import checked, save_arrays
 from compiler.run import compile_graph
 from hw.config import preset
 from models import entry
@@ -74,6 +77,54 @@ def test_wrong_use_is_one_line(folder, capsys, monkeypatch):
         shown = capsys.readouterr()
         assert end.value.code == 1 and text in shown.err and shown.err.count("\n") == 1, (words, shown.err)
         assert not (folder / "no").exists()
+
+
+def test_a_saved_program_runs_like_the_model(folder):
+    model, arrays, saved, again = (folder / name for name in ("digits_mlp.onnx", "digits_mlp.npz", "mlp.rdu", "again.rdu"))
+    first = rdu(model, "--input", arrays, "--save", saved, "--output", folder / "a.npz", "--json", folder / "a.json")
+    second = rdu(saved, "--input", arrays, "--save", again, "--output", folder / "b.npz", "--json", folder / "b.json")
+    assert first.returncode == second.returncode == 0, first.stderr + second.stderr
+    assert (folder / "a.npz").read_bytes() == (folder / "b.npz").read_bytes() and saved.read_bytes() == again.read_bytes()
+    one, two = (json.loads((folder / name).read_text()) for name in ("a.json", "b.json"))
+    assert {**one, "compile_seconds": 0.0} == two and two["bit_exact"]
+
+
+@pytest.mark.parametrize("dtype", ["", "_bf16", "_int8"])
+def test_a_saved_program_is_the_same_program(tmp_path, dtype):
+    model, inputs = entry(f"digits_mlp{dtype}").build()
+    compiled = compile_graph(import_model(model), preset("small"))
+    save_compiled(compiled, tmp_path / "a.rdu")
+    save_compiled(compile_graph(import_model(model), preset("small")), tmp_path / "b.rdu")
+    assert (tmp_path / "a.rdu").read_bytes() == (tmp_path / "b.rdu").read_bytes()
+    loaded = load_compiled(tmp_path / "a.rdu", preset("small"))
+    for name in ("config", "graph", "fuse", "kernels", "launches", "symbols", "homes", "outputs"):
+        assert getattr(loaded.program, name) == getattr(compiled.program, name), name
+    typed = checked(loaded.imported, inputs)
+    expected, found = compiled.program.reference(typed), loaded.program.reference(typed)
+    assert {name: value.tobytes() for name, value in expected.items()} == {name: value.tobytes() for name, value in found.items()}
+
+
+def test_a_damaged_program_is_one_clear_error(tmp_path):
+    model, _ = entry("digits_mlp").build()
+    path = tmp_path / "a.rdu"
+    save_compiled(compile_graph(import_model(model), preset("small")), path)
+    whole = path.read_bytes()
+    for damaged, text in [(whole[:-1], "is damaged"), (whole[:20], "is no compiled model"), (b"", "is no compiled model"),
+                          (whole[:400] + bytes([whole[400] ^ 1]) + whole[401:], "is damaged"),
+                          (whole[:4] + b"\x02" + whole[5:], "format version 2"), (_signed(whole, b"[]"), "makes no sense"),
+                          (_signed(whole, b'{"=":"os.system"}'), "makes no sense")]:
+        path.write_bytes(damaged)
+        with pytest.raises(CompileError, match=text):
+            load_compiled(path, preset("small"))
+    path.write_bytes(whole)
+    with pytest.raises(CompileError, match=r"compiled for small .* this device is medium"):
+        load_compiled(path, preset("medium"))
+
+
+def _signed(whole: bytes, text: bytes) -> bytes:
+    """A file with a right checksum around another structure."""
+    body = len(text).to_bytes(8, "little") + text
+    return whole[:8] + len(body).to_bytes(8, "little") + hashlib.sha256(body).digest() + body
 
 
 def test_the_same_model_gives_the_same_kernels():
