@@ -19,12 +19,6 @@ from .test_switch_checks import GenerousCounters, StuckPointerSwitch
 pytestmark = pytest.mark.long          # the first call of a yowasp tool on a machine compiles it, which takes minutes
 
 
-def test_virtual_circuits():
-    """12 cycles from reset, multicast included."""
-    passed, text = prove(*switch_design(), depth=12)
-    assert passed, text
-
-
 def test_a_packet_with_a_credit_leaves_in_time():
     """In the turn of its label at the input and of its input at the output: labels x ports cycles."""
     passed, text = prove(*switch_design(bound=LABELS * PORTS), depth=9)
@@ -41,7 +35,7 @@ def test_virtual_circuits_bite(change, monkeypatch):
 
 
 def test_virtual_circuits_for_ever():
-    """The same properties from one cycle to the next, with what is always true of the switch's state."""
+    """Multicast included: from one cycle to the next, with what is always true of the switch's state, and from reset."""
     passed, text = prove(*switch_design(invariants=True), depth=1, induction=True)
     assert passed, text
     assert prove(*switch_design(invariants=True), depth=8)[0]
@@ -54,11 +48,6 @@ def test_virtual_circuits_for_ever_bite(change, monkeypatch):
     design = switch_design(StuckPointerSwitch if change == "stuck pointer" else Switch, invariants=True)
     assert not prove(*design, depth=8)[0]            # the beginning
     assert prove(*design, depth=1, induction=True)[0] == (change == "a credit too many")      # and the step, if the beginning were true
-
-
-def test_dynamic_packets():
-    passed, text = prove(*dynamic_design(), depth=7)
-    assert passed, text
 
 
 def test_dynamic_packets_for_ever():
