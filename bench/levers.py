@@ -3,7 +3,7 @@
     rdu bench levers [--tokens N] [--prompt N]
 
 Metric ``cycles``: of the whole prefill (decode: per token, greedy), host accesses included; case: workload, kernels (fused: two for a
-layer; unfused: one for each operator, 14 for a layer, SO only), launch (so: by the host, ho: a schedule), bank bits chosen or
+layer; unfused: one for each operator, 14 for a layer), launch (so: by the host, ho: a schedule), bank bits chosen or
 lowest, senders throttled automatically (compiler/throttle.py) or not. Every run's logits are compared with the numpy model.
 """
 
@@ -93,8 +93,7 @@ def run(config: RDUConfig, console, *, full: bool = False, tokens: int = 2, prom
             for fused, kind in (("fused", Engine), ("unfused", UnfusedEngine)):
                 engine = kind(device, layout, levers=Levers(bank_bits=bank_bits, throttle=throttle))
                 workload = _Workload(engine, expert, weights, text, tokens)
-                launches = (("so", workload.host), ("ho", workload.hardware))
-                for launch, measure in launches[:1] if kind is UnfusedEngine else launches:
+                for launch, measure in (("so", workload.host), ("ho", workload.hardware)):
                     prefill, decode = measure()
                     rows.append(metric("cycles", f"prefill, {fused}, {launch}, {suffix}", prefill, "cycles"))
                     rows.append(metric("cycles", f"decode, {fused}, {launch}, {suffix}", float(decode), "cycles/token"))
