@@ -11,7 +11,7 @@ from hw.agcu.program import Access, Index, Loop
 from hw.config import RDUConfig
 from hw.fp.function import TailFunction
 from hw.pcu import library
-from hw.pcu.layout import Initial, Reduce
+from hw.pcu.layout import Reduce
 from hw.pcu.program import Input, SimdProgram, SystolicProgram
 from hw.pmu.address import index_times
 from hw.pmu.geometry import BankMap
@@ -19,17 +19,27 @@ from hw.pmu.program import Element, PMUProgram, Read, Sequence, Write
 from hw.pmu.program import Loop as PmuLoop
 from sw_driver.kernel import Kernel
 
-from .builder import (
-    DecoderKernel,
-    Levers,
-    beats,
+from .builder import DecoderKernel, Levers, beats
+from .programs import (
+    ATTEND_ROWS,
+    CHUNKS,
+    ENTER_ROWS,
+    HIDDEN_TILES,
+    QUERIES,
+    TILE,
+    attended_sums,
+    attention_scores,
     divider,
     gated,
     inverse_norm,
     inverse_of_last,
+    leaving,
+    projected_rows,
+    projection,
     rotation,
     rows_of,
     scaled,
+    share_of_hidden,
     splitter,
     weighted,
 )
@@ -38,10 +48,6 @@ from .streams import GRANULE, KV_ROW_BYTES, PAIRS, QKV_TILES, RECORD_BYTES, wove
 
 __all__ = ["ATTEND_ROWS", "ENTER_ROWS", "HIDDEN_STRIDE", "TILE", "attend_kernel", "embedding_kernel", "enter_kernel", "head_kernel"]
 
-ENTER_ROWS = 4           # tokens of a pass: the stages of a PCU
-ATTEND_ROWS = 2          # tokens of a pass: sums of weights x values are groups x 3 blocks, at most 8
-TILE = HEAD_DIM          # positions of a tile of scores
-HIDDEN_TILES = 3         # column tiles of a unit's share of the hidden features
 HIDDEN_STRIDE = CONTEXT * 2 * DIM        # bytes from one chunk of hidden features of all rows to the next
 
 ENTER_PLACES = {
@@ -81,11 +87,9 @@ def enter_kernel(config: RDUConfig, resident=(), levers: Levers | None = None, *
 
     norm = kernel.unit("norm", inverse_norm(vectors, rows))
     scale = kernel.unit("scale", scaled(vectors, rows))
-    qkv = kernel.unit("project", SystolicProgram(
-        k=DIM, rows=rows, feature_blocks=blocks // QKV_TILES, column_tiles=QKV_TILES, reuse=True))
-    half = {"k": DIM, "rows": rows, "feature_blocks": 4, "column_tiles": HIDDEN_TILES, "reuse": True}
-    gates = [kernel.unit(name, SystolicProgram(**half, function=TailFunction.SILU)) for name in ("gate_a", "gate_b")]
-    ups = [kernel.unit(name, SystolicProgram(**half)) for name in ("up_a", "up_b")]
+    qkv = kernel.unit("project", projection(config))
+    gates = [kernel.unit(name, share_of_hidden(TailFunction.SILU)) for name in ("gate_a", "gate_b")]
+    ups = [kernel.unit(name, share_of_hidden()) for name in ("up_a", "up_b")]
     product = kernel.unit("product", gated(4, rows, HIDDEN_TILES))
     x = kernel.unit("x", splitter(config.pmu, vectors, ((0, vectors),), rows))
     gate_weights, up_weights = (kernel.unit(name, divider(config.pmu, hidden_beats // (2 * GRANULE)))
@@ -129,7 +133,7 @@ def attend_kernel(config: RDUConfig, resident=(), levers: Levers | None = None, 
     kernel = DecoderKernel(config, "attend", ATTEND_PLACES | places, resident, levers)
     rows, tiles, lanes, vectors = ATTEND_ROWS, CONTEXT // TILE, config.lanes, DIM // config.lanes
     kv, record, blocks = KV_ROW_BYTES // config.beat_bytes, RECORD_BYTES // config.beat_bytes, QKV // lanes
-    queries, chunks, pmu = rows * HEADS, HIDDEN // DIM, config.pmu
+    queries, chunks, pmu = QUERIES, CHUNKS, config.pmu
     out_beats = (DIM + HIDDEN) * DIM // (2 * lanes)
     half_row = beats(config, vectors // 2, (rows, record))
     records = kernel.load("records", loops=beats(config, record, (rows, record)))
@@ -143,19 +147,14 @@ def attend_kernel(config: RDUConfig, resident=(), levers: Levers | None = None, 
     stores = kernel.store("y", loops=half_row), kernel.store("y_right", loops=half_row)
 
     rotate = kernel.unit("rotate", rotation(blocks, rows))
-    scores = kernel.unit("scores", SystolicProgram(
-        k=HEAD_DIM, rows=queries, groups=2, feature_blocks=2, column_tiles=tiles, reuse=True))
+    scores = kernel.unit("scores", attention_scores())
     weights = kernel.unit("weights", weighted(queries, tiles))
-    mix = kernel.unit("mix", SystolicProgram(k=TILE, rows=queries, groups=rows, feature_blocks=3, chunks=tiles))
+    mix = kernel.unit("mix", attended_sums())
     inverse = kernel.unit("inverse", inverse_of_last(3, queries))
     scale = kernel.unit("scale", scaled(2, queries))
-    outs = [kernel.unit(name, SystolicProgram(k=DIM, rows=rows, feature_blocks=vectors // 2, chunks=chunks + 1,
-                                              initial=Initial.PARTIAL)) for name in ("out_a", "out_b")]
+    outs = [kernel.unit(name, leaving(config)) for name in ("out_a", "out_b")]
 
-    projected = kernel.unit("projected", PMUProgram(
-        write=Write(loops=rows_of(pmu, record, (rows, record)), vectors=(0,)),
-        reads=(Read(loops=rows_of(pmu, blocks, (rows, record)), base=DIM),
-               Read(loops=rows_of(pmu, (2, -1), (blocks // 2, 2), (rows, record)), base=DIM + lanes))))
+    projected = kernel.unit("projected", projected_rows(config))
     half = vectors // 2
     residual = kernel.unit("residual", splitter(pmu, record, ((0, half), (half, half)), rows))
     tables = kernel.unit("tables", splitter(pmu, 2 * blocks, ((0, blocks), (blocks, blocks)), rows, buffers=2))

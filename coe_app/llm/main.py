@@ -16,8 +16,9 @@ from hw.config import RDUConfig
 from sw_driver.device import Device
 
 from . import kernels
+from .request import PHASES, Reply, RequestError, check_experts, check_requests
 from .roofline import decode_bound, switch_bound
-from .serve import PHASES, LanguageServer, Reply, RequestError, check_experts, check_requests
+from .serve import LanguageServer
 from .weights import DATA, Prompt, load_experts, load_prompts, load_router, many_experts
 
 __all__ = ["chat", "read_prompts", "run", "summary"]

@@ -6,7 +6,6 @@ from hw.agcu.program import Access, Loop
 from hw.config import RDUConfig
 from hw.fp.function import TailFunction
 from hw.pcu import library
-from hw.pcu.layout import Initial
 from hw.pcu.program import Input, SimdProgram, SystolicProgram
 from hw.pmu.geometry import BankMap
 from hw.pmu.program import Element, PMUProgram, Read, Write
@@ -14,22 +13,31 @@ from hw.pmu.program import Loop as PmuLoop
 from sw_driver.device import HBM
 from sw_driver.kernel import Kernel
 
-from .builder import (
-    DecoderKernel,
-    Levers,
-    beats,
+from .builder import DecoderKernel, Levers, beats
+from .engine import FP32, Engine
+from .kernels import HIDDEN_STRIDE
+from .programs import (
+    ATTEND_ROWS,
+    CHUNKS,
+    ENTER_ROWS,
+    HIDDEN_TILES,
+    QUERIES,
+    TILE,
+    attended_sums,
+    attention_scores,
     divider,
     gated,
     inverse_norm,
     inverse_of_last,
+    leaving,
+    projected_rows,
+    projection,
     rotation,
-    rows_of,
     scaled,
+    share_of_hidden,
     splitter,
     weighted,
 )
-from .engine import FP32, Engine
-from .kernels import ATTEND_ROWS, ENTER_ROWS, HIDDEN_STRIDE, HIDDEN_TILES, TILE
 from .shape import CONTEXT, DIM, HEAD_DIM, HEADS, HIDDEN, QKV, VOCABULARY
 from .streams import GRANULE, KV_ROW_BYTES, PAIRS, QKV_TILES, RECORD_BYTES, woven_loops
 
@@ -92,8 +100,7 @@ def _enter_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Kernel
     project.load("normed", loops=beats(config, HEADS, (rows, HEADS)))
     project.load("weights", loops=beats(config, qkv_beats))
     project.store("projected", loops=beats(config, z.blocks // QKV_TILES, (rows, z.record), (QKV_TILES, z.blocks // QKV_TILES)))
-    unit = project.unit("project", SystolicProgram(
-        k=DIM, rows=rows, feature_blocks=z.blocks // QKV_TILES, column_tiles=QKV_TILES, reuse=True))
+    unit = project.unit("project", projection(config))
     project.vector(project.units["weights"].port, unit.input(0))
     project.vector(project.units["normed"].port, unit.input(1))
     project.vector(unit.out(0), project.units["projected"].port)
@@ -103,8 +110,7 @@ def _enter_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Kernel
     hidden = _kernel(config, levers, "hidden product", ("a", "b"), ("divider",), ("normed", "weights", "left", "right"))
     hidden.load("normed", loops=beats(config, HEADS, (rows, HEADS)))
     hidden.load("weights", loops=beats(config, *woven_loops(z.hidden)))
-    program = SystolicProgram(k=DIM, rows=rows, feature_blocks=4, column_tiles=HIDDEN_TILES, reuse=True)
-    units = [hidden.unit(name, program) for name in "ab"]
+    units = [hidden.unit(name, share_of_hidden()) for name in "ab"]
     dealt = hidden.unit("divider", divider(config.pmu, z.hidden // (2 * GRANULE)))
     hidden.vector(hidden.units["weights"].port, dealt.input(0))
     hidden.vector(hidden.units["normed"].port, *(unit.input(1) for unit in units))
@@ -141,17 +147,14 @@ def _enter_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Kernel
 def _attention_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Kernel]:
     """Rotation and append, scores, exponential, weights x values, inverse sums, division."""
     z, rows, tiles, systolic = _Sizes(config), ATTEND_ROWS, CONTEXT // TILE, ("rows", "last_rows")
-    queries, pmu = rows * HEADS, config.pmu
+    queries, pmu = QUERIES, config.pmu
     rotate = _kernel(config, levers, "rotate", ("rotate",), ("projected", "tables", "split"), ("records", "rotary", "queries", "append"))
     rotate.load("records", loops=beats(config, z.record, (rows, z.record)))
     rotate.load("rotary", loops=beats(config, 2 * z.blocks, (rows, 2 * z.blocks)))
     rotate.store("queries", loops=beats(config, HEADS, (rows, HEADS)))
     rotate.store("append", loops=beats(config, 2, (rows, z.kv)))
     unit = rotate.unit("rotate", rotation(z.blocks, rows))
-    projected = rotate.unit("projected", PMUProgram(
-        write=Write(loops=rows_of(pmu, z.record, (rows, z.record)), vectors=(0,)),
-        reads=(Read(loops=rows_of(pmu, z.blocks, (rows, z.record)), base=DIM),
-               Read(loops=rows_of(pmu, (2, -1), (z.blocks // 2, 2), (rows, z.record)), base=DIM + config.lanes))))
+    projected = rotate.unit("projected", projected_rows(config))
     tables = rotate.unit("tables", splitter(pmu, 2 * z.blocks, ((0, z.blocks), (z.blocks, z.blocks)), rows, buffers=2))
     split = rotate.unit("split", splitter(pmu, HEADS + 2, ((0, HEADS), (HEADS, 2)), rows, buffers=2))
     rotate.vector(rotate.units["records"].port, projected.input(0))
@@ -171,7 +174,7 @@ def _attention_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Ke
     scores.load("queries", loops=beats(config, queries))
     scores.load("keys_in", loops=beats(config, (TILE, z.kv), (tiles, TILE * z.kv)))
     scores.store("scored", loops=scored)
-    unit = scores.unit("scores", SystolicProgram(k=HEAD_DIM, rows=queries, groups=2, feature_blocks=2, column_tiles=tiles, reuse=True))
+    unit = scores.unit("scores", attention_scores())
     keys = scores.unit("keys", PMUProgram(
         write=Write(loops=(PmuLoop(TILE, TILE), PmuLoop(tiles)), handover=1, vectors=(0,)),
         reads=(Read(loops=(PmuLoop(HEAD_DIM, 1), PmuLoop(tiles)), handover=1, transposed=True),),
@@ -201,7 +204,7 @@ def _attention_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Ke
     mix.load("weighted", loops=beats(config, queries, (tiles, queries)))
     mix.load("values", loops=beats(config, 2, (TILE, z.kv), (tiles, TILE * z.kv)))
     mix.store("sums", loops=beats(config, 3, (queries, 3)))
-    unit = mix.unit("mix", SystolicProgram(k=TILE, rows=queries, groups=rows, feature_blocks=3, chunks=tiles))
+    unit = mix.unit("mix", attended_sums())
     mix.vector(mix.units["values"].port, unit.input(0))
     mix.vector(mix.units["weighted"].port, unit.input(1))
     mix.vector(unit.out(0), mix.units["sums"].port)
@@ -234,7 +237,7 @@ def _attention_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Ke
 
 def _leave_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Kernel]:
     """The output product with its residual; the head's product; the argmax."""
-    z, rows, chunks, systolic = _Sizes(config), ATTEND_ROWS, HIDDEN // DIM, ("rows", "last_rows")
+    z, rows, chunks, systolic = _Sizes(config), ATTEND_ROWS, CHUNKS, ("rows", "last_rows")
     out_beats, half = (DIM + HIDDEN) * DIM // (2 * config.lanes), DIM // config.lanes // 2
     out = _kernel(config, levers, "out", ("a", "b"), ("residual", "inputs", "divider"), ("hidden", "records", "out", "y"))
     out.places |= {"attended": "west0", "y_right": "west1"}
@@ -242,8 +245,7 @@ def _leave_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Kernel
     out.load("attended", loops=beats(config, HEADS, (rows, HEADS)), wait_tokens=(0,))       # after the hidden rows
     out.load("records", loops=beats(config, z.vectors, (rows, z.record)))
     out.load("out", loops=beats(config, out_beats))
-    units = [out.unit(name, SystolicProgram(k=DIM, rows=rows, feature_blocks=half, chunks=chunks + 1, initial=Initial.PARTIAL))
-             for name in "ab"]
+    units = [out.unit(name, leaving(config)) for name in "ab"]
     residual = out.unit("residual", splitter(config.pmu, z.vectors, ((0, half), (half, half)), rows))
     inputs = out.unit("inputs", splitter(config.pmu, 4, ((0, 4),), rows * (chunks + 1), buffers=8))
     dealt = out.unit("divider", divider(config.pmu, out_beats // (2 * GRANULE)))
@@ -299,7 +301,7 @@ class UnfusedEngine(Engine):
         config = device.config
         self.kernels = (_row_kernels(config, levers) | _enter_kernels(config, levers) | _attention_kernels(config, levers)
                         | _leave_kernels(config, levers))
-        tiles, queries, share = CONTEXT // TILE, ATTEND_ROWS * HEADS, SHARE_BEATS * config.beat_bytes
+        tiles, queries, share = CONTEXT // TILE, QUERIES, SHARE_BEATS * config.beat_bytes
         sizes = {"factor": FP32 * ENTER_ROWS, "normed": 2 * DIM * ENTER_ROWS, "gates": 2 * share, "ups": 2 * share,
                  "silus": 2 * share, "queries": 2 * DIM * ATTEND_ROWS, "scored": FP32 * queries * tiles * TILE,
                  "weighted": 2 * queries * tiles * TILE, "sums": 3 * config.beat_bytes * queries, "inverses": FP32 * queries,
