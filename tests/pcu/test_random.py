@@ -15,7 +15,7 @@ from .strategies import BREAKS, simd_programs, systolic_programs
 # Those of the other tests, and more for the long run: (lanes, stages).
 SHORT = [PCUConfig(lanes=4, stages=3, accumulators=8, broadcast_depth=48), PCUConfig()]
 LONG = [*SHORT, PCUConfig(lanes=4, stages=6, broadcast_depth=32), PCUConfig(lanes=16, stages=2, accumulators=16, broadcast_depth=64),
-        PCUConfig(lanes=32, stages=1, accumulators=4, broadcast_depth=128)]
+        PCUConfig(lanes=32, stages=1, accumulators=4, broadcast_depth=128), PCUConfig(lanes=32, stages=6)]
 STALLS = st.sampled_from([0.0, 0.3, 0.7])
 PROGRAMS = {"SIMD": simd_programs, "systolic": systolic_programs}
 
