@@ -1,11 +1,15 @@
 """Streams between two sockets over a peer link, beside the same data through memory.
 
-    rdu bench peer [--beats N] [--link-cycles N]
+    rdu bench peer [--beats N] [--link-cycles N] [--tokens N,N]
 
-Two sockets without their tiles (AGCUs, TLN, peer ports, controllers, devices), joined by one link each way that is ``link_cycles``
-long and carries a beat every ``config.peer.beat_cycles`` cycles. "on": a store engine writes to a peer segment, a load engine
-of the other socket reads it. "off": the producer stores to its HBM, a copy kernel brings it over the link into the other HBM,
-the consumer loads it from there; each step is a kernel that begins when the one before has finished.
+Cases "layer of N tokens": two whole sockets, driven by the driver, compute a tensor-parallel MLP layer whose partial sums are exchanged
+and added by PCUs (:mod:`bench.peer_layer`): over the link ("on"), through memory by a copy kernel over the link ("off, copied") or
+by the host ("off, host").
+
+The other cases are streams alone: two sockets without their tiles (AGCUs, TLN, peer ports, controllers, devices), joined by one link
+each way that is ``link_cycles`` long and carries a beat every ``config.peer.beat_cycles`` cycles. "on": a store engine writes to a
+peer segment, a load engine of the other socket reads it. "off": the producer stores to its HBM, a copy kernel brings it over the
+link into the other HBM, the consumer loads it from there; each step is a kernel that begins when the one before has finished.
 
 Metrics: ``cycles`` from the producer's ``execute`` to the last vector at the consumer; ``memory_bytes`` that all DRAM devices moved;
 ``link_share``: beats times ``beat_cycles`` over cycles. Cases: "transfer" (one stream), "exchange" (both directions at once, the
@@ -27,11 +31,14 @@ from hw.config import RDUConfig
 from hw.peer.link import PeerLink, peer_address
 from sim.dram import SOURCES
 from sim.unit_bench import UnitBench
+from sw_driver.cluster import Cluster
 
 from .common import metric, steps
 from .memory_system import MemoryBench, MemorySystem
+from .peer_layer import Layer, Placed, run_off, run_on
 
-DESCRIPTION = "streams between two sockets, over the peer link and through memory; --beats N (2048) --link-cycles N (20)"
+DESCRIPTION = ("streams and a layer on two sockets, over the peer link and through memory; --beats N (2048) --link-cycles N (20) "
+               "--tokens N,N (4,32)")
 
 PEER = 2                 # the segment that points to AGCU 0 of the other socket
 STREAM, MOVER = 0, 1     # AGCUs: 0 produces and consumes, 1 runs the copies of the "off" case
@@ -193,16 +200,34 @@ def _result(pair: Pair, start: int, before: int) -> tuple[int, int]:
     return cycles, (sum(socket.memory_beats() for socket in pair.sockets) - before) * pair.config.beat_bytes
 
 
-def run(config: RDUConfig, console, *, full: bool = False, beats: int = 2048, link_cycles: int = 20) -> list[dict]:
-    """Transfer, exchange and pipeline, over the link and through memory."""
+def layers(config: RDUConfig, tokens: list[int], link_cycles: int, step) -> list[dict]:
+    """The layer on two whole sockets, for each number of tokens, over the link and through memory both ways."""
+    config, metrics = dataclasses.replace(config, peer=dataclasses.replace(config.peer, links=1)), []
+    sizes = {count: Layer(config, tokens=count, width=8 * config.lanes, hidden=16 * config.lanes) for count in tokens}
+    with Cluster.open(config, link_cycles=link_cycles) as cluster:
+        for count, layer in sizes.items():
+            placed = Placed(cluster, layer)
+            for text, way in (("on", run_on), ("off, copied", run_off), ("off, host", lambda placed: run_off(placed, host=True))):
+                step(f"layer of {count} tokens {text}")
+                cycles, moved = way(placed)
+                metrics += [metric("cycles", f"layer of {count} tokens {text}", cycles, "cycles"),
+                            metric("memory_bytes", f"layer of {count} tokens {text}", moved, "bytes")]
+    return metrics
+
+
+def run(config: RDUConfig, console, *, full: bool = False, beats: int = 2048, link_cycles: int = 20, tokens: str = "4,32") -> list[dict]:
+    """The layer, then transfer, exchange and pipeline, over the link and through memory."""
     beats = 16_384 if full else beats
     if not 16 <= beats <= 16_384 or not 1 <= link_cycles <= 200:
         raise ValueError(f"beats={beats} must be from 16 to 16384, link_cycles={link_cycles} from 1 to 200")
+    counts = [int(text) if text.isdecimal() else 0 for text in tokens.split(",")]
+    if not all(1 <= count <= 256 for count in counts):
+        raise ValueError(f"tokens={tokens} must be numbers from 1 to 256")
     cases = {"transfer": lambda pair, off: transfer(pair, beats, (0,), off),
              "exchange": lambda pair, off: transfer(pair, beats, (0, 1), off),
              "pipeline": lambda pair, off: pipeline(pair, beats, off)}
-    metrics = []
-    with steps(console, "building two sockets", 2 * len(cases)) as step:
+    with steps(console, "building two sockets", 2 * len(cases) + 3 * len(counts)) as step:
+        metrics = layers(config, counts, link_cycles, step)
         pair = Pair(config, link_cycles)
         for name, case in cases.items():
             for text, off in (("on", False), ("off", True)):

@@ -15,9 +15,10 @@ from amaranth.lib import data
 
 from .ports import Ports
 
-__all__ = ["CPP", "Collected", "Condition", "as_int", "declare", "glue", "load", "pack", "storage_bytes"]
+__all__ = ["CPP", "HOST", "Collected", "Condition", "as_int", "declare", "glue", "load", "pack", "storage_bytes"]
 
 CPP = Path(__file__).parent / "cpp"
+HOST = [CPP / "host.cpp", Path(__file__).parent / "peer/peer_link.cpp"]      # the clock loop of a whole device
 
 
 class Condition(ctypes.Structure):

@@ -24,7 +24,7 @@ from amaranth.lib import wiring
 
 from hw.hierarchy import VerilogPlatform, finish, to_verilog
 
-from .bench_library import CPP
+from .bench_library import CPP, HOST
 from .build import cached, compile_glue, digests, link, model_objects
 from .ports import Ports
 
@@ -122,7 +122,7 @@ def build_partition(design: Partition, ports: Ports, *, sources: Sequence[Path],
     recipe = digests([Path(__file__), Path(__file__).with_name("build.py")])
     rest = _objects(design.top, design.rest, [path for path in paths if path.suffix in (".v", ".sv")], optimize, trace, recipe)
     homes = {module: _objects(module, text, [], optimize, trace, recipe) for module, text in design.modules.items()}
-    cpp = [CPP / "host.cpp", *(path for path in paths if path.suffix == ".cpp")]
+    cpp = [*HOST, *(path for path in paths if path.suffix == ".cpp")]
     text = _glue(design, ports, homes)
     inputs = {"objects": [str(home) for home in (rest, *homes.values())], "glue": text, "files": digests([*cpp, CPP / "partition.h"]),
               "optimize": optimize, "trace": trace, "recipe": recipe}

@@ -16,7 +16,7 @@ from amaranth.lib import wiring
 
 from hw.hierarchy import to_verilog
 
-from .bench_library import CPP, glue, load
+from .bench_library import HOST, glue, load
 from .build import build
 from .ports import Ports
 from .unit_bench import ModelError
@@ -34,7 +34,8 @@ class VerilatedHost:
     """Any design with the flat host ports: ``s_axil_*`` (AXI4-Lite), ``s_axi_*`` (AXI4), ``irq``; all optional.
 
     Parameters: ``component``, the design; ``sources``, Verilog and C++ beside it (device models); ``trace``, None, "vcd" or
-    "fst": built able to write waveforms; ``optimize`` and ``flags`` as of :func:`sim.build.build`.
+    "fst": built able to write waveforms; ``optimize`` and ``flags`` as of :func:`sim.build.build`; ``beside``: a host of the same
+    design that this one shares a clock with: whichever is driven, both advance, and a reset is one of both.
 
     Contract: reset when made. One bus transaction at a time, four bursts of up to 64 beats in flight. A transaction that is
     not answered in ``timeout`` cycles, an error response, and $fatal or a failed check of a device model raise
@@ -43,17 +44,17 @@ class VerilatedHost:
 
     def __init__(self, component: wiring.Component, name: str, *, sources: Sequence[Path | str] = (), trace: str | None = None,
                  optimize: str = "-O3", flags: Sequence[str] = (), timeout: int = 100_000,
-                 verilog: str | None = None, library: Callable[[Ports], Path] | None = None):
+                 verilog: str | None = None, library: Callable[[Ports], Path] | None = None, beside: VerilatedHost | None = None):
         text = to_verilog(component, name) if verilog is None else verilog
         self.ports = Ports(component, text, name)
         self.beat_bytes = next((port.width // 8 for port in self.ports.ports if port.name == "s_axi_wdata"), 0)
         if library is None:
-            self.library = build(text, name, sources=[CPP / "host.cpp", *sources], generated={"glue.cpp": glue(self.ports)},
+            self.library = build(text, name, sources=[*HOST, *sources], generated={"glue.cpp": glue(self.ports)},
                                  optimize=optimize, flags=flags, trace=trace)
         else:
             self.library = library(self.ports)
         self.lib = _declare(load(self.library))
-        self._handle = ctypes.c_void_p(self.lib.host_new())
+        self._handle = ctypes.c_void_p(self.lib.host_beside(beside.handle) if beside else self.lib.host_new())
         self.lib.host_timeout(self._handle, timeout)
         self.seconds, self.cycles_run = 0.0, 0
         self.reset()
@@ -86,6 +87,15 @@ class VerilatedHost:
 
     def reset(self) -> None:
         self._check(self.lib.host_reset(self.handle, RESET_CYCLES))
+
+    def link(self, number: int, other: VerilatedHost, other_number: int, cycles: int) -> None:
+        """Joins peer link ``number`` to that of a host that shares the clock, both ways, by a wire of so many registers."""
+        for here, mine, there, theirs in ((self, number, other, other_number), (other, other_number, self, number)):
+            here._check(self.lib.host_link(here.handle, mine, there.handle, theirs, cycles))
+
+    def damage(self, number: int, bit: int) -> None:
+        """Turns over a bit of the next beat that leaves over peer link ``number``."""
+        self._check(self.lib.host_damage(self.handle, number, bit))
 
     def run(self, cycles: int) -> None:
         """Exactly ``cycles`` clock cycles."""
@@ -174,7 +184,8 @@ class VerilatedHost:
 def _declare(lib: ctypes.CDLL) -> ctypes.CDLL:
     handle, text, integer, u32, u64 = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint32, ctypes.c_uint64
     for name, result, arguments in (
-        ("host_new", handle, []), ("host_delete", None, [handle]), ("host_message", text, [handle]),
+        ("host_new", handle, []), ("host_beside", handle, [handle]), ("host_delete", None, [handle]), ("host_message", text, [handle]),
+        ("host_link", integer, [handle, integer, handle, integer, integer]), ("host_damage", integer, [handle, integer, integer]),
         ("host_check_units", None, [handle, integer]), ("host_cycle", u64, [handle]),
         ("host_unit_evaluations", u64, [handle]),
         ("host_timeout", None, [handle, u64]), ("host_port", handle, [handle, integer]),

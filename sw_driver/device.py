@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from hw.config import RDUConfig, preset
 
-from .device_base import DDR, HBM, SEGMENT_OF_TIER
+from .device_base import DDR, HBM, SEGMENT_OF_TIER, peer_segment
 from .errors import BusError, DeviceError, DeviceFault, DeviceHang, DeviceTimeout
 from .launch import Launched
 from .observe import difference
 from .orchestrate import HardwareLaunch, ScheduleRun
 
 __all__ = ["DDR", "HBM", "SEGMENT_OF_TIER", "BusError", "Device", "DeviceError", "DeviceFault", "DeviceHang", "DeviceTimeout", "Launched",
-           "ScheduleRun", "difference"]
+           "ScheduleRun", "difference", "peer_segment"]
 
 
 class Device(HardwareLaunch):

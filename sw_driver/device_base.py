@@ -10,6 +10,7 @@ from hw.agcu.program import Segment, Tier
 from hw.common.packet import FaultCause
 from hw.common.program import field_position
 from hw.host.registers import ID_VALUE, LauncherError, register
+from hw.peer.link import peer_address
 from hw.programs import unit_program_of
 
 from .backend import Backend
@@ -19,11 +20,17 @@ from .resident import Resident
 from .turns import TurnLock
 from .units import unit_names
 
-__all__ = ["DDR", "HBM", "SEGMENT_OF_TIER", "DeviceBase"]
+__all__ = ["DDR", "HBM", "SEGMENT_OF_TIER", "DeviceBase", "peer_segment"]
 
 HBM, DDR = 0, 1
 RESIDENT_SHARE = 8                           # images and schedules take up to this part of HBM
 SEGMENT_OF_TIER = {HBM: 0, DDR: 1}           # every tier is one segment, readable and writable, from its first byte
+
+
+def peer_segment(link: int = 0) -> int:
+    """The segment that leads over peer link ``link``: stores go to the AGCU of the same number of the socket behind it (unless
+    :meth:`DeviceBase.set_segment` says otherwise), loads take what comes from there."""
+    return len(SEGMENT_OF_TIER) + link
 
 
 class DeviceBase:
@@ -35,6 +42,11 @@ class DeviceBase:
         self.memory = {HBM: TierAllocator("HBM", HBM, self.config.hbm.bytes),
                        DDR: TierAllocator("DDR", DDR, self.config.ddr.bytes)}
         self.resident = Resident(self.memory[HBM], self.config.hbm.bytes // RESIDENT_SHARE)
+        everywhere = {SEGMENT_OF_TIER[HBM]: Segment(base=0, size=self.config.hbm.bytes, tier=Tier.HBM),
+                      SEGMENT_OF_TIER[DDR]: Segment(base=0, size=self.config.ddr.bytes, tier=Tier.DDR)}
+        self._segments = [everywhere | {
+            peer_segment(link): Segment(base=peer_address(link=link, agcu=agcu), size=1 << 32, tier=Tier.PEER)
+            for link in range(self.config.peer.links)} for agcu in range(len(self.config.agcu_ports))]     # of each AGCU, by number
         self._names = {number: name for name, number in unit_names(self.config).items()}
         try:
             self._check_identity()
@@ -113,6 +125,15 @@ class DeviceBase:
         self.write(buffer, values)
         return buffer
 
+    def set_segment(self, agcu: int, number: int, segment: Segment) -> None:
+        """Sets an entry of an AGCU's segment table, for all kernels from now on; it outlives :meth:`reset`."""
+        if not 0 <= agcu < len(self._segments) or not 0 <= number < self.config.agcu.segments:
+            raise DeviceError(f"agcu={agcu}, number={number}: {self.config.name} has {len(self._segments)} AGCUs, "
+                              f"each with {self.config.agcu.segments} segments")
+        with self._lock:
+            self._write_segment(agcu, number, segment)
+            self._segments[agcu][number] = segment
+
     def _tier(self, tier: int) -> TierAllocator:
         if tier not in self.memory:
             raise DeviceError(f"memory tier {tier} does not exist; tiers are {HBM} (HBM) and {DDR} (DDR)")
@@ -138,15 +159,16 @@ class DeviceBase:
                               f"({self.config.digest:#010x}): build the simulator again or choose its preset")
 
     def _write_segments(self) -> None:
-        segments = {HBM: Segment(base=0, size=self.config.hbm.bytes, tier=Tier.HBM),
-                    DDR: Segment(base=0, size=self.config.ddr.bytes, tier=Tier.DDR)}
+        for agcu, segments in enumerate(self._segments):
+            for number, segment in segments.items():
+                self._write_segment(agcu, number, segment)
+
+    def _write_segment(self, agcu: int, number: int, segment: Segment) -> None:
         table, _ = field_position(unit_program_of(self.config, "agcu"), "core.segments")
-        for index in range(len(self.config.agcu_ports)):
-            for tier, segment in segments.items():
-                self.write_register("ARGUMENT_SELECT", unit=self.config.agcu_id(index),
-                                    word=table // 32 + 2 * SEGMENT_OF_TIER[tier])
-                for word in segment.words():         # the register's word index advances by itself
-                    self.write_register("ARGUMENT", word)
+        words = segment.words()
+        self.write_register("ARGUMENT_SELECT", unit=self.config.agcu_id(agcu), word=table // 32 + 2 * number)
+        for word in words:                           # the register's word index advances by itself
+            self.write_register("ARGUMENT", word)
 
     def _wait_for(self, event: str, mask: int, max_cycles: int, what: str, busy: bool = True) -> None:
         self._wait_for_any({event: mask}, self.backend.cycles + max_cycles, max_cycles, what, busy)

@@ -3,10 +3,13 @@
 #include <cstdio>
 #include <cstring>
 #include <algorithm>
+#include <array>
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "../peer/peer_link.h"
 #include "model.h"
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
@@ -15,26 +18,24 @@ namespace {
 
 enum Status { DONE = 0, LIMIT = 1, AGAIN = 2, BROKEN = 3, FINISHED = 5 };
 
-// A signal of the design by name; absent optional ones read 0 and ignore writes.
-struct Pin {
-    void* data = nullptr;
-    uint32_t bytes = 0;
-    uint64_t get() const {
-        uint64_t value = 0;
-        if (data) std::memcpy(&value, data, bytes < 8 ? bytes : 8);
-        return value;
-    }
-    void set(uint64_t value) {
-        if (data) std::memcpy(data, &value, bytes < 8 ? bytes : 8);
-    }
-};
-
 constexpr int OUTSTANDING = 4;    // bursts that a transfer may have in flight
 constexpr int BURST_BEATS = 64;
 
+struct Host;
+
+// What several sockets share: all of them take every edge.
+struct Clock {
+    std::vector<Host*> sockets;
+    std::vector<std::unique_ptr<PeerLink>> links;
+    void settle();
+    void edge();
+};
+
 struct Host {
     std::unique_ptr<Model> model{makeModel()};
+    std::shared_ptr<Clock> clock{new Clock};
     std::map<std::string, Pin> pins;
+    std::map<int, PeerLink*> sending;
     std::string message;
     uint64_t timeout = 100000;  // cycles for one bus transaction
     uint64_t traceFrom = 0, traceTo = 0;
@@ -42,34 +43,49 @@ struct Host {
     Pin irq;
     uint32_t beatBytes = 0;
 
-    Host() {
+    // `beside`: another socket of the same clock.
+    explicit Host(Host* beside = nullptr) {
+        if (beside) clock = beside->clock, model->cycle = beside->model->cycle;
+        clock->sockets.push_back(this);
         for (const Port& port : model->ports) pins[port.name] = {port.data, port.bytes()};
         irq = pin("irq");
         beatBytes = pins.count("s_axi_wstrb") ? width("s_axi_wdata") / 8 : 0;
     }
+    ~Host() {
+        clock->links.clear();
+        for (Host* socket : clock->sockets) socket->sending.clear();
+        clock->sockets.erase(std::find(clock->sockets.begin(), clock->sockets.end(), this));
+    }
     Pin pin(const std::string& name) { return pins.count(name) ? pins[name] : Pin{}; }
+    std::array<Pin, 4> peer(const std::string& direction, int number) {
+        const std::string prefix = "peer_" + direction + "_" + std::to_string(number) + "_";
+        return {pin(prefix + "valid"), pin(prefix + "beat"), pin(prefix + "credit"), pin(prefix + "credit_agcu")};
+    }
     uint32_t width(const std::string& name) const {
         for (const Port& port : model->ports)
             if (port.name == name) return port.width;
         return 0;
     }
 
-    void settle() {
+    void settleAlone() {
         if (!traceFile.empty()) {
             if (model->cycle >= traceTo) model->traceClose(), traceFile.clear();
             else if (model->cycle >= traceFrom && !model->tracing) model->traceOpen(traceFile.c_str());
         }
         model->settle();
     }
+    void settle() { clock->settle(); }
+    void edge() { clock->edge(); }
     void step() {
         settle();
-        model->edge();
+        edge();
     }
+    // Of all sockets of the clock.
     void reset(int cycles) {
         if (model->reset < 0) return;
-        model->bit(model->reset) = 1;
+        for (Host* socket : clock->sockets) socket->model->bit(model->reset) = 1;
         for (int i = 0; i < cycles; i++) step();
-        model->bit(model->reset) = 0;
+        for (Host* socket : clock->sockets) socket->model->bit(model->reset) = 0;
     }
 
     [[noreturn]] void hang(const char* what, uint64_t address) {
@@ -98,7 +114,7 @@ struct Host {
             const bool aw = pin("s_axil_awready").get(), w = pin("s_axil_wready").get();
             const uint64_t response = pin("s_axil_bresp").get();
             done = pin("s_axil_bvalid").get();
-            model->edge();
+            edge();
             if (aw) awvalid.set(0);
             if (w) wvalid.set(0);
             if (done) {
@@ -119,7 +135,7 @@ struct Host {
             const bool ar = pin("s_axil_arready").get(), done = pin("s_axil_rvalid").get();
             const uint64_t response = pin("s_axil_rresp").get();
             const uint32_t value = static_cast<uint32_t>(pin("s_axil_rdata").get());
-            model->edge();
+            edge();
             if (ar) arvalid.set(0);
             if (done) {
                 rready.set(0);
@@ -171,7 +187,7 @@ struct Host {
             settle();
             const bool aw = addressOut && awready.get(), w = dataOut && wready.get(), b = bvalid.get();
             if (b && bresp.get() > worst) worst = bresp.get();
-            model->edge();
+            edge();
             if (aw) nextAddress += burst(nextAddress, end), asked++, addressOut = false, awvalid.set(0);
             if (w) nextData++, dataOut = false, wvalid.set(0), std::memset(wstrb.data, 0, wstrb.bytes);
             answered += b;
@@ -207,7 +223,7 @@ struct Host {
                 nextData++;
                 open -= static_cast<int>(rlast.get());
             }
-            model->edge();
+            edge();
             if (ar) nextAddress += burst(nextAddress, end), open++, addressOut = false, arvalid.set(0);
             quiet = ar || r ? 0 : quiet + 1;
             if (quiet > timeout) arvalid.set(0), rready.set(0), hang("memory read", nextData * beatBytes);
@@ -228,6 +244,16 @@ struct Host {
     }
 };
 
+void Clock::settle() {
+    for (Host* socket : sockets) socket->settleAlone();
+}
+
+void Clock::edge() {
+    for (auto& link : links) link->sample();
+    for (Host* socket : sockets) socket->model->edge();
+    for (auto& link : links) link->deliver();
+}
+
 template <typename F> int guarded(Host* host, F&& f) {
     int status;
     try {
@@ -243,6 +269,20 @@ template <typename F> int guarded(Host* host, F&& f) {
 }  // namespace
 
 EXPORT Host* host_new() { return new Host; }
+// Another socket with the same clock. All of them are to be deleted; links end with the first.
+EXPORT Host* host_beside(Host* host) { return new Host(host); }
+// Link `tx` of one socket to link `rx` of the other, this direction only.
+EXPORT int host_link(Host* from, int tx, Host* to, int rx, int cycles) {
+    return guarded(from, [&] {
+        from->clock->links.emplace_back(new PeerLink(from->peer("tx", tx), to->peer("rx", rx), cycles));
+        from->sending[tx] = from->clock->links.back().get();
+        return DONE;
+    });
+}
+// Flips a bit of the next beat that leaves over a link.
+EXPORT int host_damage(Host* from, int tx, int bit) {
+    return guarded(from, [&] { from->sending.at(tx)->damage(bit); return DONE; });
+}
 EXPORT void host_delete(Host* host) { delete host; }
 EXPORT const char* host_message(Host* host) { return host->message.c_str(); }
 EXPORT uint64_t host_cycle(Host* host) { return host->model->cycle; }
