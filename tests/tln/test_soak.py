@@ -4,17 +4,18 @@ import dataclasses
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, connect, flipped
+from amaranth.lib.wiring import In, Out, connect, flipped
 
-from hw.common.packet import MemoryPort, memory_request, memory_response
+from hw.common.packet import MemoryPort, Status, memory_request, memory_response
 from hw.config import DRAMConfig, preset
 from hw.dram.controller import DRAMController
 from hw.hierarchy import instantiate
+from hw.tln.model import Interleave
 from hw.tln.port import channel_tag_bits, requester_count
 from hw.tln.tln import TLN
-from sim.dram import SOURCES, DRAMDevice, commands, report
+from sim.dram import SOURCES, DRAMDevice, commands, inject, report
 from sim.unit_bench import UnitBench
 
 SMALL = preset("small")
@@ -25,15 +26,16 @@ CONFIG = dataclasses.replace(
 BEAT, TAG_BITS = CONFIG.beat_bytes, CONFIG.agcu.tag_bits
 PORTS, OWN = requester_count(CONFIG), 1500        # beats of its own that each port has in each tier
 SLOTS = 1 << TAG_BITS                             # tags of a port: more than its requests that find room in the system
+ERRORS = 40                                       # beats of each port and tier in which a round plants an error
 REQUEST, RESPONSE = memory_request(BEAT, TAG_BITS), memory_response(BEAT, TAG_BITS)
 
 
 class Everything(wiring.Component):
-    """The TLN with its channels; the requesters are ports."""
+    """The TLN with its channels; the requesters are ports. ``corrected``, ``uncorrectable``: the controllers' events since the reset."""
 
     def __init__(self):
         port = MemoryPort(beat_bytes=BEAT, tag_bits=TAG_BITS)
-        super().__init__({"requesters": In(port).array(PORTS)})
+        super().__init__({"requesters": In(port).array(PORTS), "corrected": Out(32), "uncorrectable": Out(32)})
 
     def elaborate(self, platform):
         m = Module()
@@ -41,12 +43,18 @@ class Everything(wiring.Component):
         for outer, inner in zip(self.requesters, tln.requesters, strict=True):
             connect(m, flipped(outer), inner)
         tiers = [CONFIG.hbm] * CONFIG.hbm.channels + [CONFIG.ddr] * CONFIG.ddr.channels
+        total = {"corrected": 0, "uncorrectable": 0}
         for number, (tier, channel) in enumerate(zip(tiers, tln.channels, strict=True)):
             controller = DRAMController(tier, beat_bytes=BEAT, tag_bits=channel_tag_bits(CONFIG))
             m.submodules[f"controller_{number}"] = instantiate(platform, controller)
             m.submodules[f"device_{number}"] = device = DRAMDevice(tier, number, BEAT)
             connect(m, channel, controller.port)
             connect(m, controller.dfi, device.dfi)
+            for name in ("corrected", "uncorrectable"):
+                count = Signal(32, name=f"{name}_{number}")
+                m.d.sync += count.eq(count + getattr(controller.events, name))
+                total[name] = total[name] + count
+        m.d.comb += [self.corrected.eq(total["corrected"]), self.uncorrectable.eq(total["uncorrectable"])]
         return m
 
 
@@ -69,9 +77,34 @@ class Port:
     def __init__(self, number: int):
         self.number, self.random = number, np.random.default_rng(number)
         self.model = [np.zeros((OWN, BEAT), np.uint8) for _ in range(2)]
+        self.wrong = np.zeros((2, OWN), int)              # bits that are wrong in each beat: 0, 1 or 2
+        self.seen = {Status.CORRECTED: 0, Status.UNCORRECTABLE: 0}        # reads of such beats so far
+
+    def plant(self, lib) -> int:
+        """One or two wrong bits in a word of some beats that have none. Returns how many beats."""
+        for tier, channels, first in ((0, Interleave.of(CONFIG, CONFIG.hbm), 0), (1, Interleave.of(CONFIG, CONFIG.ddr), 2)):
+            for beat in self.random.choice(np.flatnonzero(self.wrong[tier] == 0), ERRORS, replace=False):
+                channel, local = (int(value) for value in channels.locate(self.number * OWN + beat))
+                word, count = 8 * int(self.random.integers(BEAT // 8)), int(self.random.integers(1, 3))
+                for bit in map(int, self.random.choice(72, count, replace=False)):
+                    inject(lib, first + channel, local * BEAT + word + bit % 64 // 8, bit % 8 if bit < 64 else bit - 56)
+                self.wrong[tier, beat] = count
+        return 2 * ERRORS
+
+    def _access(self, tier: int, beat: int, write: bool, mask: np.ndarray, data: np.ndarray) -> tuple[Status, np.ndarray | None]:
+        """The answer to a request, of which the bytes count if it is a read of what is not lost."""
+        held, wrong = self.model[tier][beat], self.wrong[tier, beat]
+        status = (Status.OKAY, Status.CORRECTED, Status.UNCORRECTABLE)[0 if write and mask.all() else wrong]
+        if status != Status.OKAY:
+            self.seen[status] += 1
+        if write and status != Status.UNCORRECTABLE:      # a part of a beat goes into the corrected whole
+            np.copyto(held, data, where=mask.astype(bool))
+            self.wrong[tier, beat] = 0
+            return Status.OKAY, None
+        return status, None if write or status == Status.UNCORRECTABLE else held.copy()
 
     def round(self, count: int):
-        """(payloads, tags, expected data or None) of the next requests."""
+        """(payloads, tags, expected answers) of the next requests."""
         random = self.random
         tier, write = (random.random(count) < 0.15).astype(int), random.random(count) < random.random()
         # Streams, hot spots and single places.
@@ -84,17 +117,11 @@ class Port:
         address = (self.number * OWN + beat) * BEAT
         payloads = pack({"tier": bits_of(tier, 2), "address": bits_of(address, 40), "write": write[:, None].astype(np.uint8),
                          "tag": bits_of(tag, TAG_BITS), "mask": mask, "data": np.unpackbits(data, axis=1, bitorder="little")}, count)
-        expected = []
-        for index in range(count):
-            held = self.model[tier[index]][beat[index]]
-            if write[index]:
-                np.copyto(held, data[index], where=mask[index].astype(bool))
-            expected.append(None if write[index] else held.copy())
-        return payloads, tag, expected
+        return payloads, tag, [self._access(tier[index], beat[index], write[index], mask[index], data[index]) for index in range(count)]
 
 
 def check(answers, expected) -> None:
-    """One answer for each request; equal tags in the order of their requests, with the right bytes."""
+    """One answer for each request; equal tags in the order of their requests, with the right status and bytes."""
     raw = np.unpackbits(answers.bytes, axis=1, bitorder="little")
 
     def field(name):
@@ -102,23 +129,26 @@ def check(answers, expected) -> None:
 
     tags = field("tag").astype(int) @ (1 << np.arange(TAG_BITS))
     data = np.packbits(field("data"), axis=1, bitorder="little")
-    assert len(tags) == len(expected) and not field("status").any()
+    status = field("status").astype(int) @ (1, 2, 4)
+    assert len(tags) == len(expected)
     order = np.argsort(tags, kind="stable")
     asked = np.argsort(np.arange(len(expected)) % SLOTS, kind="stable")
     for got, number in zip(order, asked, strict=True):
-        if expected[number] is not None:
-            assert (data[got] == expected[number]).all(), f"request {number}"
+        how, bytes_ = expected[number]
+        assert status[got] == how.value, f"request {number}: {status[got]} instead of {how}"
+        assert bytes_ is None or (data[got] == bytes_).all(), f"request {number}"
 
 
-def soak(rounds: int, count: int) -> dict:
+def soak(rounds: int, count: int, make=Port) -> dict:
     """All ports send ``count`` requests in each round. Returns what happened."""
     bench = UnitBench(Everything(), sources=SOURCES)
-    ports, worst, cycles = [Port(number) for number in range(PORTS)], 0, 0
+    ports, worst, cycles, planted = [make(number) for number in range(PORTS)], 0, 0, 0
     for number in range(rounds):
         bench.reset()
         stalls = np.random.default_rng(number).random(PORTS) * (number % 3 > 0) * 0.6
-        sent = []
+        sent, before = [], {status: sum(port.seen[status] for port in ports) for status in ports[0].seen}
         for port in ports:
+            planted += port.plant(bench.lib)
             payloads, _, expected = port.round(count)
             name = f"requesters[{port.number}]"
             answers = bench.collect(f"{name}.response", stall=float(stalls[port.number]) / 2, seed=number)
@@ -133,16 +163,37 @@ def soak(rounds: int, count: int) -> dict:
             got, asked = np.argsort(tags, kind="stable"), np.argsort(np.arange(count) % SLOTS, kind="stable")
             worst = max(worst, int((answers.cycles[got] - bench.sent(f"{name}.request").cycles[asked]).max()))
         bench.tick(1500)                                  # what was answered early is in the devices before the reset
+        for status, name in ((Status.CORRECTED, "corrected"), (Status.UNCORRECTABLE, "uncorrectable")):
+            assert bench.get(name) == sum(port.seen[status] for port in ports) - before[status], f"{name}: not all are counted"
         broken = [line for channel in range(3) for line in report(bench.lib, channel)]
         assert not broken, broken[0]
-    return {"requests": rounds * count * PORTS, "cycles": cycles, "worst": worst,
+    return {"requests": rounds * count * PORTS, "cycles": cycles, "worst": worst, "planted": planted,
+            "corrected": sum(port.seen[Status.CORRECTED] for port in ports),
+            "uncorrectable": sum(port.seen[Status.UNCORRECTABLE] for port in ports),
             "refreshes": sum(commands(bench.lib, channel)["REF"] for channel in range(3))}
 
 
 @pytest.mark.long
 def test_a_million_requests_from_all_ports():
-    """Nothing lost, doubled, or reordered within a tag; every byte right; no timing rule broken; refresh and ECC on."""
+    """Nothing lost, doubled, or reordered within a tag; every byte right; no timing rule broken; refresh on; every single-bit error
+    that is read corrected, every double-bit error reported, all of them counted."""
     result = soak(rounds=17, count=10_000)
     assert result["requests"] >= 1_000_000 and result["refreshes"] > 500
     assert result["worst"] < 6_000
+    assert result["corrected"] > 1_000 and result["uncorrectable"] > 1_000
     print(result)
+
+
+class Forgetful(Port):
+    """Does not expect the single-bit errors that it has planted."""
+
+    def plant(self, lib) -> int:
+        planted = super().plant(lib)
+        self.wrong[self.wrong == 1] = 0
+        return planted
+
+
+@pytest.mark.long
+def test_an_error_that_is_not_expected_is_found():
+    with pytest.raises(AssertionError, match=r"1 instead of Status\.OKAY"):
+        soak(rounds=1, count=1500, make=Forgetful)
