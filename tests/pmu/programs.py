@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from hw.config import PMUConfig
 from hw.pmu.address import Scalar, Sequence, Shard, index_times, modulo, within
-from hw.pmu.bank_bits import allowed_selectors, completed, selectors_to_map
 from hw.pmu.checks import check_program
 from hw.pmu.geometry import BankMap, Geometry
 from hw.pmu.program import Element, Loop, PMUProgram, ProgramError, Read, Write
+from hw.pmu.selectors import allowed_selectors, completed, selectors_to_map
 
 
 @dataclass
