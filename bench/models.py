@@ -5,8 +5,9 @@ For each model (or .onnx file, with random inputs) and fusion: ``cycles`` (Execu
 ``bytes_hbm`` and ``bytes_ddr`` that the kernels move, ``operations_per_byte``, ``bank_conflicts`` of all PMUs,
 ``bit_exact`` (1: equal to the bit-exact reference),
 ``max_abs_error`` against the float64 reference, ``error_onnxruntime``: largest difference to onnxruntime (BF16 models: to the same
-model with the same weights in FP32), and ``compile_seconds``. ``speedup``: cycles of the first fusion over those of the last.
-``prediction_error``: median over all launches of |predicted - measured| / measured.
+model with the same weights in FP32), ``roofline_share`` (cycles that the MACs at the peak of all PCUs or the bytes at that of the channels
+need, whichever is more, summed over the kernels, over ``cycles``), and ``compile_seconds``. ``speedup``: cycles of the first fusion over
+those of the last. ``prediction_error``: median over all launches of |predicted - measured| / measured.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ DESCRIPTION = ("models end to end by fusion; --models NAME,NAME (or .onnx files)
 QUICK = "digits_mlp,digits_cnn,lstm,gpt_prefill,gpt_decode,vit,monarch,train_step"
 UNITS = {"cycles": "cycles", "predicted_cycles": "cycles", "total_cycles": "cycles", "kernels": "kernels", "operators": "operators",
          "bank_conflicts": "cycles", "bytes_hbm": "bytes", "bytes_ddr": "bytes", "operations_per_byte": "operations/byte",
-         "bit_exact": "0 or 1", "max_abs_error": "1", "error_onnxruntime": "1", "compile_seconds": "s"}
+         "bit_exact": "0 or 1", "max_abs_error": "1", "error_onnxruntime": "1", "roofline_share": "1", "compile_seconds": "s"}
 
 
 def run(config: RDUConfig, console, *, full: bool = False, models: str = "", fuse: str = "none,full", throttle: bool = False,

@@ -1,9 +1,9 @@
 """How long a kernel takes, predicted from its netlist, and what limits it.
 
-A kernel is a pipeline: its time is what the slowest part needs for all its packets, and the time until the last packet of that part
-has come through the other parts on its way. Parts are the units (a packet, a systolic step or a drained vector a cycle), the AGCUs
-(limited by the requests that they keep under way) and the memories (limited by their bandwidth). The constants are measured on
-the RTL of `small` (docs/compiler.md).
+A kernel is a pipeline: its time is what the slowest parts need for all their packets, and the time until the last packet has come through
+the other parts on its way. Parts are the units (a packet, a systolic step or a drained vector a cycle), the AGCUs
+(limited by the requests that they keep under way) and the memories (limited by their bandwidth). The constants are fitted to
+launches on the RTL of `small` (docs/compiler.md).
 """
 
 from __future__ import annotations
@@ -22,14 +22,16 @@ from .netlist import Netlist, VirtualUnit
 
 __all__ = ["VECTORS_PER_CYCLE", "Prediction", "predict"]
 
-VECTORS_PER_CYCLE = 1.5       # from HBM, over all engines, of `small`: two channels of one beat a cycle, less turnarounds and refresh
-BEATS_PER_CHANNEL = 0.75
+VECTORS_PER_CYCLE = 1.1       # from HBM, over all engines, of `small`: two channels of one beat a cycle, less turnarounds and refresh
+BEATS_PER_CHANNEL = 0.55
 DDR_BYTES_PER_CYCLE = 6.0
-AGCU_RATE = 0.6               # vectors a cycle of one AGCU: its requests under way over the memory's latency
-WORD_RATE = 0.65              # words a cycle of a load engine whose words lie in beats of their own, by the same limit
+AGCU_RATE = 0.74              # vectors a cycle of one AGCU: its requests under way over the memory's latency
+WORD_RATE = 0.9               # words a cycle of a load engine whose words lie in beats of their own, by the same limit
 SCATTERED = 32                # bytes from one word to the next from which on they do
-START, LOAD, STORE = 6, 25, 20
-PCU_FILL, PMU_FILL, HOP = 28, 4, 2
+SHARPNESS = 3.8               # parts that are nearly as busy as the busiest hold it up: the norm by which their times add
+RESOURCES = (("pcu", "pmu"), ("load", "store", "agcu"), ("hbm",), ("ddr",))
+START, LOAD, STORE = 5, 25, 20
+PCU_FILL, PMU_FILL, HOP = 28, 5, 1.4
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,12 @@ def predict(net: Netlist) -> Prediction:
     busiest, what = max(parts)
     if busiest < deepest / 2:
         what = "latency"
-    return Prediction(round(START + deepest + busiest), what, moved)
+    together = sum(_most(parts, kinds) ** SHARPNESS for kinds in RESOURCES) ** (1 / SHARPNESS)
+    return Prediction(round(START + deepest + together), what, moved)
+
+
+def _most(parts: list[tuple[float, str]], kinds: tuple[str, ...]) -> float:
+    return max((time for time, what in parts if what.split()[0] in kinds), default=0.0)
 
 
 def _work(unit: VirtualUnit) -> float:

@@ -18,6 +18,7 @@ from hw.pcu.operations import evaluate
 
 from .expression import _OPS, constant_bits
 from .ir import Core, DType, Function, Graph, GraphError, Node, Reduction
+from .steps import operand
 
 __all__ = ["from_bits", "run", "to_bits"]
 
@@ -124,20 +125,12 @@ def _reduced(x: np.ndarray, kind: Reduce, lanes: int) -> np.ndarray:
 def _map(node: Node, inputs: Sequence[np.ndarray], shape: Sequence[int]) -> np.ndarray:
     results: list[np.ndarray] = []
 
-    def operand(argument) -> np.ndarray:
-        match argument.kind:
-            case "input":
-                return inputs[argument.value]
-            case "step":
-                return results[argument.value]
-            case "index":
-                return np.arange(shape[argument.value], dtype=np.uint32).reshape(
-                    [-1 if axis == argument.value else 1 for axis in range(len(shape))])
-        return np.asarray(constant_bits(argument.value), dtype=np.uint32)
+    def constant(value: float | int) -> np.ndarray:
+        return np.asarray(constant_bits(value), dtype=np.uint32)
 
     zero = np.zeros((), dtype=np.uint32)
     for step in node.attributes.steps:
-        a = np.broadcast_arrays(*(operand(argument) for argument in step.arguments))
+        a = np.broadcast_arrays(*(operand(argument, inputs, results, shape, np.uint32, constant) for argument in step.arguments))
         match step.function:
             case F.FADD:
                 value = fp.fp32_add(*a)

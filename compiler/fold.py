@@ -26,7 +26,10 @@ def fold(node: Node, tensors: dict[str, Tensor]) -> list[np.ndarray] | None:
         return None
     from .infer import node_proto
 
-    opset = onnx.helper.make_opsetid("", node.attributes.values["opset"])
+    version = node.attributes.values["opset"]
+    if node.op in ("DequantizeLinear", "QuantizeLinear"):        # the same since opset 13; ONNX's reference begins with 19
+        version = max(version, 19)
+    opset = onnx.helper.make_opsetid("", version)
     values = {tensor.name: tensor.value for tensor in inputs}
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):

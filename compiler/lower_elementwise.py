@@ -207,17 +207,35 @@ def _dequantize(e: Emitter, call: Call) -> str:
         raise call.error("block_size is not there")
     if call.tensor(0).dtype not in (DType.INT8, DType.INT32):
         raise call.error(f"{call.tensor(0)}: quantised weights are INT8")
-    scale = call.constant(1)
-    zero = call.constant(2, np.zeros(1, np.int8)).astype(np.int32)
+    scale, zero = _scale_and_zero(call)
+    if zero.any():
+        return e.map(lambda x, s, z: (x - z).to_float() * s, call[0], e.constant(scale), e.constant(zero), dtype=call.output_dtype())
+    return e.map(lambda x, s: x.to_float() * s, call[0], e.constant(scale), dtype=call.output_dtype())
+
+
+@lowers("QuantizeLinear")
+def _quantize(e: Emitter, call: Call) -> str:
+    """To the nearest INT8, held as INT32. x / scale is a product with the reciprocal: a value that lies between two steps to the last bit
+    may go to the other."""
+    if call.get("block_size", 0) or call.output().dtype is not DType.INT8:
+        raise call.error(f"{call.output()}: values are quantised to INT8, without blocks")
+    scale, zero = _scale_and_zero(call)
+    if not zero.any():
+        return e.map(lambda x, s: _round((x * s).maximum(-128.0).minimum(127.0)).to_integer(), call[0], e.floats(1 / scale))
+    low, high = (e.floats(bound - zero.astype(np.float64)) for bound in (-128, 127))
+    whole = e.map(lambda x, s, a, b: _round((x * s).maximum(a).minimum(b)).to_integer(), call[0], e.floats(1 / scale), low, high)
+    return e.map(lambda x, z: x + z, whole, e.constant(zero))
+
+
+def _scale_and_zero(call: Call) -> tuple[np.ndarray, np.ndarray]:
+    """FP32 and INT32, one value or shaped so that they broadcast along the axis."""
+    scale, zero = call.constant(1), call.constant(2, np.zeros(1, np.int8)).astype(np.int32)
     rank, axis = len(call.shape(0)), call.axis(1) if call.shape(0) else 0
 
     def placed(value: np.ndarray) -> np.ndarray:
         return value.reshape(()) if value.size == 1 else value.reshape([-1 if other == axis else 1 for other in range(rank)])
 
-    if zero.any():
-        return e.map(lambda x, s, z: (x - z).to_float() * s, call[0], e.constant(placed(scale)), e.constant(placed(zero)),
-                     dtype=call.output_dtype())
-    return e.map(lambda x, s: x.to_float() * s, call[0], e.constant(placed(scale)), dtype=call.output_dtype())
+    return placed(scale), placed(zero)
 
 
 @lowers("BatchNormalization")

@@ -18,6 +18,7 @@ from .streams import Stored, factors
 
 __all__ = ["Feed", "Home", "Section", "Unstreamable"]
 
+PASSAGE = 96             # cycles in which a row passes a reduction and what uses it
 HOP_VECTORS = 48         # what a PCU and its way hold under way, in vectors
 
 
@@ -137,9 +138,10 @@ class Section:
         return total - sum(1 for _ in self.net.of_kind("pmu"))
 
     def delay(self, feed: Feed, rows: int, lag: int, hops: int) -> Feed:
-        """``feed`` behind a buffer that holds ``rows`` rows and two more."""
+        """``feed`` behind a buffer that holds ``rows`` rows, two more, and what comes while one of those passes the units in between."""
         vectors, config = feed.vectors(self.lanes), self.config.pmu
-        depth = min(rows + 2, max(feed.rows, 2))
+        meanwhile = min(-(-PASSAGE // vectors), config.words // self.lanes // (2 * vectors * max(rows, 1)))
+        depth = min(rows * (1 + meanwhile) + 2, max(feed.rows, 2))
         if feed.scalar:
             if depth > config.words:
                 raise Unstreamable(f"{depth} rows do not fit a PMU")

@@ -36,6 +36,7 @@ class KernelRecord:
     bytes: dict[str, int]
     nodes: tuple[str, ...]
     units: dict[str, int]
+    macs: int = 0
 
     @classmethod
     def of(cls, net: Netlist, index: int, seed: int, nodes: tuple[str, ...], **settings: bool) -> KernelRecord:
@@ -51,7 +52,15 @@ class KernelRecord:
                                                       "nodes": list(nodes)})
         used = net.used()
         return cls(index, net.name, kernel, prediction.cycles, prediction.bottleneck, prediction.bytes, nodes,
-                   {"pcu": used.pcu, "pmu": used.pmu, "load": used.load, "store": used.store})
+                   {"pcu": used.pcu, "pmu": used.pmu, "load": used.load, "store": used.store},
+                   sum(unit.note.get("macs", 0) for unit in net.units))
+
+    def roofline(self, config: RDUConfig) -> tuple[float, str]:
+        """(cycles, "compute" or "memory"): of the MACs on all PCUs, or of the bytes at their channels' peak, whichever is more."""
+        from .cost import DDR_BYTES_PER_CYCLE, peak_macs
+        compute = self.macs / peak_macs(config)
+        memory = max(self.bytes["hbm"] / (config.hbm.channels * config.beat_bytes), self.bytes["ddr"] / DDR_BYTES_PER_CYCLE)
+        return max((compute, "compute"), (memory, "memory"))
 
 
 @dataclass(frozen=True)

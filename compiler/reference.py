@@ -12,6 +12,7 @@ from math import erf
 import numpy as np
 
 from .ir import Core, DType, Function, Graph, GraphError, Map, Node, Reduction
+from .steps import operand
 
 __all__ = ["evaluate", "run"]
 
@@ -82,20 +83,12 @@ def _reduce(kind: Reduction, x: np.ndarray) -> np.ndarray:
 def _map(attributes: Map, inputs: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
     results: list[np.ndarray] = []
 
-    def operand(argument) -> np.ndarray:
-        match argument.kind:
-            case "input":
-                return inputs[argument.value]
-            case "step":
-                return results[argument.value]
-            case "index":
-                return np.arange(shape[argument.value], dtype=np.int32).reshape(
-                    [-1 if axis == argument.value else 1 for axis in range(len(shape))])
-            case _:
-                return np.asarray(argument.value, dtype=np.int32 if isinstance(argument.value, int) else np.float64)
+    def constant(value: float | int) -> np.ndarray:
+        return np.asarray(value, dtype=np.int32 if isinstance(value, int) else np.float64)
 
     for step in attributes.steps:
-        results.append(SCALAR[step.function](*(operand(argument) for argument in step.arguments)))
+        results.append(SCALAR[step.function](*(operand(argument, inputs, results, shape, np.int32, constant)
+                                               for argument in step.arguments)))
     return results[-1]
 
 

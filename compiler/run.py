@@ -78,6 +78,10 @@ def run_model(compiled: Compiled, device, arrays: Mapping[str, np.ndarray] | Non
         "launches": [{"kernel": name, "cycles": cycles, "predicted_cycles": predicted, "bottleneck": bottleneck}
                      for name, cycles, predicted, bottleneck in statistics.launches],
     }
+    kernels = [compiled.program.kernels[launch.kernel] for launch in compiled.program.launches]
+    for launch, kernel in zip(report["launches"], kernels, strict=True):
+        launch["roofline_cycles"], launch["roofline"] = kernel.roofline(compiled.program.config)
+    report["roofline_share"] = sum(launch["roofline_cycles"] for launch in report["launches"]) / max(statistics.cycles, 1)
     for launch, busiest in zip(report["launches"], meter.found if meter else (), strict=False):
         launch |= {"busiest": busiest.unit, "busiest_share": busiest.share, "bytes": busiest.bytes}
     if meter:

@@ -11,7 +11,7 @@ import onnx
 from compiler.builder import Builder
 from compiler.ir import DType
 
-from . import digits, fft, gpt, recurrent, training, vit
+from . import digits, fft, gpt, plain, recurrent, training, vit
 
 __all__ = ["ZOO", "Entry", "entry"]
 
@@ -50,7 +50,8 @@ def _entries() -> list[Entry]:
         Entry("train_step", "one step of gradient descent of a perceptron: forward, backward, update", training.step),
     ]
     halves = [Entry(f"{each.name}_bf16", f"{each.text}, BF16", each.describe, DType.BF16, each.opset) for each in both]
-    return [*both, *halves, Entry("digits_mlp_int8", "the digits perceptron with INT8 weights", digits.mlp_int8)]
+    return [*both, *halves, Entry("digits_mlp_int8", "the digits perceptron with INT8 weights", digits.mlp_int8),
+            Entry("axpy", "y = 2 x + z, 256 x 256: nothing but bandwidth", plain.axpy)]
 
 
 ZOO = {each.name: each for each in _entries()}

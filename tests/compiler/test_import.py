@@ -144,3 +144,16 @@ def test_builder():
         b.input("x", (1,))
     with pytest.raises(GraphError, match="operator Hardmax of node"):
         b.op("Hardmax", x)
+
+
+@pytest.mark.parametrize("opset", [17, 18, 21])
+def test_quantised_weights_of_any_opset_fold(opset):
+    """ONNX's own reference has DequantizeLinear from opset 19 on."""
+    w, s = np.arange(-6, 6, dtype=np.int8).reshape(4, 3), np.array([0.5, 0.25, 2.0], np.float32)
+    nodes = [helper.make_node("DequantizeLinear", ["w", "s"], ["d"], axis=1), helper.make_node("MatMul", ["x", "d"], ["y"])]
+    graph = helper.make_graph(nodes, "quantised", [helper.make_tensor_value_info("x", TensorProto.FLOAT, (2, 4))],
+                              [helper.make_empty_tensor_value_info("y")],
+                              [numpy_helper.from_array(w, "w"), numpy_helper.from_array(s, "s")])
+    found = infer(import_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])))
+    assert [node.op for node in found.nodes] == ["MatMul"]
+    assert (found[found.nodes[0].inputs[1]].value == w * s).all()

@@ -101,6 +101,9 @@ CASES = {
     "ScatterElements": ("ScatterElements", {"x": normal(3, 4), "i": np.array([[2, 0]]), "u": normal(1, 2)}, {}, {"axis": 1}),
     "DequantizeLinear": ("DequantizeLinear", {}, {"x": RANDOM.integers(-128, 127, (3, 4)).astype(np.int8), "s": np.abs(normal(4)),
                                                   "z": ints(0, 1, -3, 2).astype(np.int8)}, {"axis": 1}),
+    "QuantizeLinear": ("QuantizeLinear", {"x": normal(5, 4) * 3}, {"s": np.abs(normal(4)) / 20, "z": ints(0, 1, -30, 2).astype(np.int8)},
+                       {"axis": 1}),
+    "QuantizeLinear, one scale": ("QuantizeLinear", {"x": normal(5, 4) * 9}, {"s": np.float32(0.05), "z": np.int8(0)}, {}),
 }
 
 
