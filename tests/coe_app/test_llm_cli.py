@@ -1,11 +1,12 @@
 """What a user may do wrong with `rdu coe-llm` and `rdu chat`: one line, exit code 1, before any simulator is built."""
 
 import io
+import json
 import sys
 
 import pytest
 
-from coe_app.llm import main
+from coe_app.llm import main, report
 from coe_app.llm.weights import load_prompts
 from sw_driver import cli
 
@@ -81,3 +82,22 @@ def test_chat_ends_with_its_input(monkeypatch):
 
     monkeypatch.setattr(sys, "stdin", type("Tty", (), {"isatty": lambda _: True})())
     assert list(main._lines(Terminal())) == [b"", b"hello"]
+
+
+def test_report_draws_the_published_curve(tmp_path, monkeypatch):
+    parts = {"router": 1.0, "switch": 2.0, "prefill": 3.0, "decode": 4.0}
+    rows = [{"metric": f"latency_{phase}", "case": f"experts={number}", "value": value, "unit": ""}
+            for number in (16, 150) for phase, value in parts.items()]
+    path = tmp_path / "coe_llm.json"
+    path.write_text(json.dumps({"metrics": [*rows, {"metric": "cycles", "case": "fcfs", "value": 5, "unit": ""}]}))
+    assert report.measured_sweep(path) == {16: parts, 150: parts}
+    assert report.measured_sweep(tmp_path / "none.json") == {}
+    assert sorted(report.measured_sweep()) == [1, 4, 8, 16, 32, 64, 100, 150]
+    request = {"index": 0, "name": "cpp", "perturbed": True, "hit": False, "error": "", "bit_exact": True, "prompt": "<b>", "text": "&",
+               "cycles": {phase: 5 for phase in parts}}
+    values = dict.fromkeys(("preset", "launch", "experts", "resident", "bit_exact", "failed", "router_accuracy", "router_held_out_accuracy",
+                            "hit_rate", "decode_tokens_per_megacycle", "decode_share_of_hbm_roofline", "switch_share_of_ddr_peak"))
+    report.write_report(tmp_path / "r.html", values | {
+        "cycles": 5, "requests": [request], "held_out": {"names": ["a", "b"], "nats": [[1.0, 2.0], [2.0, 1.0]]}})
+    page = (tmp_path / "r.html").read_text()
+    assert page.count("data:image/png") == 3 and "&lt;b&gt;<b class=new>&amp;</b>" in page and "not measured" in page
