@@ -124,6 +124,18 @@ def test_cache_is_lru(count, experts):
     assert cache.hits + cache.misses == len(experts)
 
 
+def test_dropped_expert_is_copied_again_and_the_others_stay():
+    copied = []
+    cache = ExpertCache([Buffer(0, 0, 256), Buffer(0, 256, 256)], lambda expert, slot: copied.append((expert, slot)))
+    first, second = cache.lookup("a").buffer, cache.lookup("b").buffer
+    cache.drop("a")
+    cache.drop("unknown")
+    assert cache.resident == ["b"] and cache.lookup("b").hit
+    found = cache.lookup("a")
+    assert (found.hit, found.evicted, found.buffer) == (False, None, first)
+    assert copied == [("a", first), ("b", second), ("a", first)]
+
+
 def test_failing_copy_frees_the_slot_and_keeps_the_others():
     fails = set()
 
