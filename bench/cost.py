@@ -1,9 +1,9 @@
 """What a unit costs to build, by Yosys: generic two-input cells, flip-flops, SRAM bits, register-file bits.
 
-    rdu bench cost [--unit pmu|switch|program]
+    rdu bench cost [--unit pmu|switch|program|pcu|fp]
 
-Every case is the unit of the preset in its synthesis form with one option changed. The cases of ``tiny`` are recorded in
-bench/results/cost_UNIT.json (by ``--full``) and compared by the tests.
+Every case is the unit of the preset in its synthesis form with one option changed, or a part of it. The cases of ``tiny`` are
+recorded in bench/results/cost_UNIT.json (by ``--full``) and compared by the tests.
 """
 
 from __future__ import annotations
@@ -21,7 +21,13 @@ from amaranth.lib import wiring
 from hw.common.packet import vector_packet
 from hw.common.program import ConfigRegister, shadow_words
 from hw.config import RDUConfig, preset
+from hw.fp.add import FpAdd
+from hw.fp.mul import FpMul
+from hw.fp.tail import TailUnit
 from hw.hierarchy import to_verilog
+from hw.pcu.alu import IntegerALU
+from hw.pcu.stage import BodyStage
+from hw.pcu.tail import Tail
 from hw.pmu.pmu import PMU
 from hw.programs import unit_program_of
 from hw.rdn.node import switch_program, vector_ports
@@ -29,10 +35,11 @@ from hw.rdn.switch import Switch
 from sim.toolchain import yosys
 
 from .common import metric, steps
+from .gates import Gates, MultiplyAdd, gates
 
-__all__ = ["CASES", "DESCRIPTION", "Cost", "cost", "record", "recorded", "run"]
+__all__ = ["CASES", "DESCRIPTION", "Cost", "cost", "measure", "record", "recorded", "run"]
 
-DESCRIPTION = "cells, flip-flops and memory bits of a unit with each option on and off, by Yosys; --unit pmu|switch|program"
+DESCRIPTION = "cells, flip-flops and memory bits of a unit with each option on and off, by Yosys; --unit pmu|switch|program|pcu|fp"
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -69,8 +76,21 @@ def program_cases(config: RDUConfig) -> dict[str, Callable[[], ConfigRegister]]:
         layout, shadow_words(layout) if shadow else 0) for kind, layout in layouts.items() for shadow in (False, True)}
 
 
+def pcu_cases(config: RDUConfig) -> dict[str, Callable[[], wiring.Component]]:
+    """Parts of the PCU of ``config``: a stage (``lanes`` lane-stages with operand selection and accumulators), the tail of all
+    lanes, one tail unit (its tables of coefficients count as memory bits)."""
+    return {"one stage": lambda: BodyStage(config.pcu), "tail": lambda: Tail(config.pcu), "tail unit": TailUnit}
+
+
+def fp_cases(config: RDUConfig) -> dict[str, Callable[[], wiring.Component]]:
+    """Arithmetic of one lane, the same for every ``config``; a lane-stage is a multiply-add and an integer ALU side by side."""
+    return {"FpAdd": FpAdd, "FpMul": FpMul, "multiply-add": MultiplyAdd, "bf16 multiply-add": lambda: MultiplyAdd(16),
+            "IntegerALU": IntegerALU}
+
+
 # Unit -> its cases for a configuration; a unit is added here with a function like pmu_cases.
-CASES: dict[str, Callable[[RDUConfig], dict[str, Callable]]] = {"pmu": pmu_cases, "switch": switch_cases, "program": program_cases}
+CASES: dict[str, Callable[[RDUConfig], dict[str, Callable]]] = {
+    "pmu": pmu_cases, "switch": switch_cases, "program": program_cases, "pcu": pcu_cases, "fp": fp_cases}
 
 
 @dataclass(frozen=True)
@@ -119,12 +139,18 @@ def _memory_bits(modules: dict, top: str) -> tuple[int, int]:
     return sram, register_file
 
 
-def recorded(unit: str) -> dict[str, Cost]:
+def measure(unit: str, component: wiring.Component) -> Cost | Gates:
+    """What ``component``, of a case of ``unit``, costs: arithmetic with its depth, other units with their memories."""
+    return gates(component, unit) if unit == "fp" else cost(component, unit)
+
+
+def recorded(unit: str) -> dict[str, Cost | Gates]:
     """Case -> cost as recorded in bench/results/cost_``unit``.json."""
-    return {case: Cost(**values) for case, values in json.loads((RESULTS / f"cost_{unit}.json").read_text()).items()}
+    kind, text = Gates if unit == "fp" else Cost, (RESULTS / f"cost_{unit}.json").read_text()
+    return {case: kind(**values) for case, values in json.loads(text).items()}
 
 
-def record(unit: str, costs: dict[str, Cost]) -> None:
+def record(unit: str, costs: dict[str, Cost | Gates]) -> None:
     """Writes bench/results/cost_``unit``.json."""
     text = json.dumps({case: asdict(value) for case, value in costs.items()}, indent=2)
     (RESULTS / f"cost_{unit}.json").write_text(text + "\n")
@@ -135,12 +161,12 @@ def run(config: RDUConfig, console, *, full: bool = False, unit: str = "pmu") ->
     if unit not in CASES:
         raise ValueError(f"unit={unit} must be one of: {', '.join(CASES)}")
     sizes = {config.name: config} | ({"tiny": preset("tiny")} if full else {})
-    found: dict[str, dict[str, Cost]] = {name: {} for name in sizes}
+    found: dict[str, dict[str, Cost | Gates]] = {name: {} for name in sizes}
     with steps(console, "Yosys", sum(len(CASES[unit](size)) for size in sizes.values())) as step:
         for name, size in sizes.items():
             for case, make in CASES[unit](size).items():
                 step(f"{name}: {case}")
-                found[name][case] = cost(make(), unit)
+                found[name][case] = measure(unit, make())
     if full:
         record(unit, found["tiny"])
     return [metric(name, f"{unit}, {case}", value, "bits" if name.endswith("bits") else name)
