@@ -20,7 +20,8 @@ KINDS = {CONFIG.agcu_id(index): "agcu" for index in range(len(CONFIG.agcu_ports)
 
 
 def kernels(**settings) -> list[Kernel]:
-    return [record.kernel for record in compile(perceptron(17, (64, 40, 10)), CONFIG, **settings).kernels]
+    """A kernel per operator: flows share links in some of them, whatever the compiler fuses."""
+    return [record.kernel for record in compile(perceptron(33, (64, 70, 10)), CONFIG, fuse="none", **settings).kernels]
 
 
 def programs(kernel: Kernel) -> dict:
