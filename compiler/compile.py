@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from math import prod
 
 from hw.config import RDUConfig
 from hw.pcu.program import ProgramError
 
-from .errors import CompileError
+from .errors import CompileError, NeedsCopy
 from .homes import Layout, layout, with_copy
 from .ir import Core, Graph, Node
 from .mapping import Section
@@ -69,8 +69,8 @@ def compile(graph: Graph, config: RDUConfig, *, fuse: str = "full", seed: int = 
             if problem.symbol in words:
                 raise CompileError(str(problem)) from None
             words.add(problem.symbol)
-        except _NeedsCopy as problem:
-            graph = _copied(where.graph, problem, graph)
+        except NeedsCopy as problem:
+            graph = _copied(where.graph, problem)
     raise CompileError(f"graph {graph.name!r}: no memory layout found")
 
 
@@ -84,15 +84,8 @@ def _live(graph: Graph) -> Graph:
     return graph if len(nodes) == len(graph.nodes) else graph.with_nodes(nodes[::-1])
 
 
-class _NeedsCopy(Exception):
-    """Operands of ``node`` that are patterns no engine can walk have to be copied first."""
-
-    def __init__(self, node: Node, names: Iterable[str], why: str):
-        self.node, self.names, self.why = node, tuple(names), why
-
-
-def _copied(mapped: Graph, problem: _NeedsCopy, _original: Graph) -> Graph:
-    graph, node = mapped, problem.node
+def _copied(graph: Graph, problem: NeedsCopy) -> Graph:
+    node = problem.node
     for name in problem.names:
         graph = with_copy(graph, node, name)
         node = next(n for n in graph.nodes if n.outputs == node.outputs)
@@ -138,7 +131,7 @@ def single(where: Layout, config: RDUConfig, node: Node, seed: int | None = 0) -
             not where.homes[name].pattern.is_contiguous or where.homes[name].symbol != name)]
         if not names:
             raise CompileError(f"node {node.name!r}: {problem}", way_out="change the shapes") from None
-        raise _NeedsCopy(node, names, str(problem)) from None
+        raise NeedsCopy(node, names, str(problem)) from None
     except ProgramError as problem:
         raise CompileError(f"node {node.name!r}: {problem}") from None
     raise CompileError(f"node {node.name!r}: {node.op} is not a core operator", way_out="lower the graph first")

@@ -1,6 +1,14 @@
-"""The one error of the compiler's back half."""
+"""What goes wrong in the compiler's back half."""
 
-__all__ = ["CompileError"]
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .ir import Node
+
+__all__ = ["CompileError", "NeedsCopy"]
 
 
 class CompileError(ValueError):
@@ -8,3 +16,10 @@ class CompileError(ValueError):
 
     def __init__(self, problem: str, *, way_out: str = ""):
         super().__init__(f"{problem}; {way_out}" if way_out else problem)
+
+
+class NeedsCopy(Exception):
+    """Operands of ``node`` that are patterns no engine can walk have to be copied first."""
+
+    def __init__(self, node: Node, names: Iterable[str], why: str):
+        self.node, self.names, self.why = node, tuple(names), why

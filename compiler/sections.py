@@ -12,7 +12,7 @@ from hw.pcu.program import ProgramError
 from .balance import Imbalance, check_balance
 from .copies import cut, share
 from .cost import predict
-from .errors import CompileError
+from .errors import CompileError, NeedsCopy
 from .homes import Layout, is_reshape
 from .ir import Core, Node
 from .mapping import Feed, Section, Unstreamable
@@ -134,9 +134,7 @@ class _Cutter:
         if node.name not in self.costs:
             try:
                 self.costs[node.name] = sum(predict(net).cycles * launches for net, launches in self.alone(node))
-            except (*REFUSALS, Exception) as problem:        # it cannot be mapped yet: whatever copies it needs come on top
-                if not isinstance(problem, REFUSALS) and type(problem).__name__ != "_NeedsCopy":
-                    raise
+            except (*REFUSALS, NeedsCopy):                   # it cannot be mapped yet: whatever copies it needs come on top
                 self.costs[node.name] = 1 << 40
         return self.costs[node.name]
 
