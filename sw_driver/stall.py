@@ -89,11 +89,14 @@ def _ring(waits: list[tuple[str, str, str, str]]) -> list[tuple[str, str, str, s
         graph.add_edge(wait[0], wait[2])
         graph.edges[wait[0], wait[2]].setdefault("waits", []).append(wait)
     for length in range(1, len(graph) + 1):
+        found = []
         for units in islice(nx.simple_cycles(graph, length_bound=length), RINGS_TRIED):
+            first = units.index(min(units))
+            units = [*units[first:], *units[:first]]
             edges = [graph.edges[unit, other]["waits"] for unit, other in zip(units, [*units[1:], units[0]], strict=True)]
-            for ring in product(*edges) if len(units) == length else ():
-                if len({flow for *_, flow in ring}) == length:
-                    return [*ring]
+            found += [[*ring] for ring in product(*edges) if len({flow for *_, flow in ring}) == len(units)]
+        if found:
+            return min(found)
     return []
 
 
