@@ -268,7 +268,8 @@ class UnitBench:
         return self.cycles_run / self.seconds if self.seconds else 0.0
 
     def waves(self, file: Path | str, start: int = 0, end: int = 2**63) -> None:
-        """Writes cycles [start, end) to ``file`` (the bench must have been made with ``trace``); closed by :meth:`close`."""
+        """Writes cycles [start, end) to ``file``, whose folder is made; closed by :meth:`close`. Needs a bench made with ``trace``."""
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
         self.lib.bench_trace(self.handle, str(file).encode(), start, end)
 
     def close(self) -> None:

@@ -151,7 +151,8 @@ class VerilatedHost:
 
     # Waveforms and the end --------------------------------------------------------------------------------------------------
     def waves(self, file: Path | str, start: int = 0, end: int = 2**63) -> None:
-        """Writes cycles [start, end) to ``file``; needs a device made with ``trace``. :meth:`close` ends an open window too."""
+        """Writes cycles [start, end) to ``file``, whose folder is made; needs a device made with ``trace``. :meth:`close` closes it too."""
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
         self.lib.host_trace(self.handle, str(file).encode(), start, end)
 
     def end_waves(self) -> None:
