@@ -26,6 +26,7 @@ import numpy as np
 from compiler.kernel import KernelBuilder
 from hw.agcu.program import AGCUProgram, LoadProgram, Loop, StoreProgram
 from hw.config import PCUConfig, PMUConfig, RDUConfig
+from hw.fp.model import matmul, rounded_to_bf16
 from hw.pcu.model import pack_bytes, pack_rows
 from hw.pcu.program import ProgramError, SystolicProgram
 from hw.pmu.program import Loop as PMULoop
@@ -165,7 +166,7 @@ class Gemm:
         x, w = np.zeros((rows, depth), np.float32), np.zeros((depth, width), np.float32)
         x[:self.rows, :self.k] = random.normal(size=(self.rows, self.k))
         w[:self.k, :self.features] = random.normal(size=(self.k, self.features))
-        x, w = (_bf16(values) for values in (x, w))
+        x, w = (rounded_to_bf16(values) for values in (x, w))
         inputs = {"x": np.concatenate([pack_rows(part, lanes) for part in
                                        (row[c * p.k:(c + 1) * p.k] for row in x for c in range(p.chunks))])}
         if self.weights == "int8":
@@ -175,14 +176,7 @@ class Gemm:
             w = scales * quantised.astype(np.float32)
         else:
             inputs["w"] = pack_rows(w, lanes, packed=self.weights == "bf16")
-        sums = np.zeros((rows, width), np.float32)
-        for step in range(depth):
-            sums = sums + x[:, step:step + 1] * w[step]
-        return inputs, sums
-
-
-def _bf16(values: np.ndarray) -> np.ndarray:
-    return (np.ascontiguousarray(values, np.float32).view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
+        return inputs, matmul(x, w)
 
 
 def measure(device: Device, gemm: Gemm) -> tuple[float, float]:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from hw.config import RDUConfig
-from hw.fp.model import as_float, fp32_to_bf16
+from hw.fp.model import as_float, rounded_to_bf16
 from hw.pcu import library
 from hw.pcu.library.gemm import tile_features
 from hw.pcu.model import pack_rows
@@ -47,7 +47,7 @@ def run(config: RDUConfig, console, *, full: bool = False, tiles: int = 100) -> 
         raise ValueError(f"tiles={tiles} must be from 1 to 10000")
     pcu, random = config.pcu, np.random.default_rng(1)
     tile = tile_features(pcu, 2 * pcu.lanes * (pcu.accumulators // 2))
-    x, w = (_bf16(random.normal(size=shape)) for shape in ((pcu.stages, K), (tiles, K, tile)))
+    x, w = (rounded_to_bf16(random.normal(size=shape)) for shape in ((pcu.stages, K), (tiles, K, tile)))
     program = library.gemm(pcu, rows=pcu.stages, k=K, features=tiles * tile, bias=False).pack(pcu)
     macs, hardware, loop = tiles * pcu.stages * K * tile, [], []
     with steps(console, f"building a PCU of {pcu.lanes} x {pcu.stages} (once)", REPEATS) as step, \
@@ -71,10 +71,6 @@ def run(config: RDUConfig, console, *, full: bool = False, tiles: int = 100) -> 
             metric("slowdown", case, min(hardware) / min(loop), "ratio"),
             metric("mac_utilization_total", case, macs / (cycles * pcu.lanes * pcu.stages), "ratio"),
             metric("cycles_per_cpu_second", case, cycles / min(hardware), "cycles/s")]
-
-
-def _bf16(values: np.ndarray) -> np.ndarray:
-    return (fp32_to_bf16(values.astype(np.float32)).astype(np.uint32) << 16).view(np.float32)
 
 
 def _simulate(bench: UnitBench, program: int, weights: np.ndarray, rows: np.ndarray, outputs: int) -> tuple[float, int, np.ndarray]:

@@ -18,7 +18,7 @@ import numpy as np
 from compiler.kernel import KernelBuilder
 from hw.agcu.program import AGCUProgram, LoadProgram, Loop, StoreProgram
 from hw.config import RDUConfig
-from hw.fp.model import bf16_to_fp32, fp32_to_bf16
+from hw.fp.model import matmul, rounded_to_bf16
 from hw.pcu import library
 from hw.pcu.model import pack_rows
 from sw_driver.cluster import Cluster
@@ -163,7 +163,7 @@ class Layer:
         random = np.random.default_rng(7)
         first = self.width if self.mlp else self.hidden
         shapes = {"x": (self.tokens, first), "w1": (self.width, self.hidden), "w2": (self.hidden, self.width)}
-        return {name: _bf16(random.normal(size=shape).astype(np.float32)) for name, shape in shapes.items()
+        return {name: rounded_to_bf16(random.normal(size=shape).astype(np.float32)) for name, shape in shapes.items()
                 if name != "w1" or self.mlp}
 
     def part(self, socket: int) -> dict[str, np.ndarray]:
@@ -179,22 +179,9 @@ class Layer:
             mine = slice(socket * self.share, (socket + 1) * self.share)
             hidden = x[:, mine]
             if self.mlp:
-                hidden = _bf16(np.maximum(_product(x, self.operands["w1"][:, mine]), np.float32(0)))
-            sums.append(_product(hidden, self.operands["w2"][mine]))
+                hidden = rounded_to_bf16(np.maximum(matmul(x, self.operands["w1"][:, mine]), np.float32(0)))
+            sums.append(matmul(hidden, self.operands["w2"][mine]))
         return sums[0] + sums[1]
-
-
-def _bf16(values: np.ndarray) -> np.ndarray:
-    """float32 values rounded to what BF16 holds."""
-    return bf16_to_fp32(fp32_to_bf16(values)).view(np.float32)
-
-
-def _product(x: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """In the order of the array: one k after the other, every step rounded."""
-    sums = np.zeros((len(x), w.shape[1]), np.float32)
-    for k in range(len(w)):
-        sums = sums + x[:, k:k + 1] * w[k]
-    return sums
 
 
 class Placed:

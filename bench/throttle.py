@@ -24,6 +24,7 @@ from hw.agcu.program import Access, AGCUProgram, LoadProgram, Loop, StoreProgram
 from hw.config import RDUConfig
 from hw.pcu import model
 from hw.pcu.layout import Reduce
+from hw.pcu.library.row_loops import float_word
 from hw.pcu.program import Input, SimdProgram, Stage, constant, vector
 from hw.pmu import program as pmu
 from hw.pmu.address import Counter, within
@@ -65,7 +66,7 @@ class Pipeline:
     @property
     def cell(self) -> SimdProgram:
         """x = a x + b, one vector a step, whose first element also leaves as a word."""
-        return SimdProgram(loops=(STEPS,), vectors={0: Input()}, constants=(_bits(0.75), _bits(0.3)),
+        return SimdProgram(loops=(STEPS,), vectors={0: Input()}, constants=(float_word(0.75), float_word(0.3)),
                            stages=(Stage.mac(vector(0), constant(0), constant(1)),), to_scalar=True)
 
     @property
@@ -132,10 +133,6 @@ class _Bench:
             if not np.array_equal(self.device.read(buffer, np.uint32, values.shape), values):
                 raise AssertionError(f"{name} differs from the model's, with {setting}")
         return done.cycles
-
-
-def _bits(value: float) -> int:
-    return int(np.float32(value).view(np.uint32))
 
 
 def _settings(service: int) -> Iterator[tuple[str, dict]]:

@@ -19,30 +19,9 @@ from hw.pmu.program import Element, PMUProgram, Read, Sequence, Write
 from hw.pmu.program import Loop as PmuLoop
 from sw_driver.kernel import Kernel
 
+from . import programs
 from .builder import DecoderKernel, Levers, beats
-from .programs import (
-    ATTEND_ROWS,
-    CHUNKS,
-    ENTER_ROWS,
-    HIDDEN_TILES,
-    QUERIES,
-    TILE,
-    attended_sums,
-    attention_scores,
-    divider,
-    gated,
-    inverse_norm,
-    inverse_of_last,
-    leaving,
-    projected_rows,
-    projection,
-    rotation,
-    rows_of,
-    scaled,
-    share_of_hidden,
-    splitter,
-    weighted,
-)
+from .programs import ATTEND_ROWS, CHUNKS, ENTER_ROWS, HIDDEN_TILES, QUERIES, TILE
 from .shape import CONTEXT, DIM, HEAD_DIM, HEADS, HIDDEN, QKV, VOCABULARY
 from .streams import GRANULE, KV_ROW_BYTES, PAIRS, QKV_TILES, RECORD_BYTES, woven_loops
 
@@ -85,16 +64,16 @@ def enter_kernel(config: RDUConfig, resident=(), levers: Levers | None = None, *
     projected = kernel.store("projected", loops=beats(config, blocks // QKV_TILES, (rows, record), (QKV_TILES, blocks // QKV_TILES)))
     hidden = kernel.store("hidden", loops=beats(config, 4, (rows, 4), (HIDDEN_TILES, HIDDEN_STRIDE // config.beat_bytes)))
 
-    norm = kernel.unit("norm", inverse_norm(vectors, rows))
-    scale = kernel.unit("scale", scaled(vectors, rows))
-    qkv = kernel.unit("project", projection(config))
-    gates = [kernel.unit(name, share_of_hidden(TailFunction.SILU)) for name in ("gate_a", "gate_b")]
-    ups = [kernel.unit(name, share_of_hidden()) for name in ("up_a", "up_b")]
-    product = kernel.unit("product", gated(4, rows, HIDDEN_TILES))
-    x = kernel.unit("x", splitter(config.pmu, vectors, ((0, vectors),), rows))
-    gate_weights, up_weights = (kernel.unit(name, divider(config.pmu, hidden_beats // (2 * GRANULE)))
+    norm = kernel.unit("norm", programs.inverse_norm(vectors, rows))
+    scale = kernel.unit("scale", programs.scaled(vectors, rows))
+    qkv = kernel.unit("project", programs.projection(config))
+    gates = [kernel.unit(name, programs.share_of_hidden(TailFunction.SILU)) for name in ("gate_a", "gate_b")]
+    ups = [kernel.unit(name, programs.share_of_hidden()) for name in ("up_a", "up_b")]
+    product = kernel.unit("product", programs.gated(4, rows, HIDDEN_TILES))
+    x = kernel.unit("x", programs.splitter(config.pmu, vectors, ((0, vectors),), rows))
+    gate_weights, up_weights = (kernel.unit(name, programs.divider(config.pmu, hidden_beats // (2 * GRANULE)))
                                 for name in ("gate_weights", "up_weights"))
-    qkv_weights = kernel.unit("qkv_weights", splitter(config.pmu, GRANULE, ((0, GRANULE),), qkv_beats // GRANULE, buffers=32))
+    qkv_weights = kernel.unit("qkv_weights", programs.splitter(config.pmu, GRANULE, ((0, GRANULE),), qkv_beats // GRANULE, buffers=32))
 
     kernel.vector(records.port, norm.input(0), x.input(0), rate=0.1)
     kernel.scalar(norm.out(0), scale.input(0))
@@ -146,22 +125,22 @@ def attend_kernel(config: RDUConfig, resident=(), levers: Levers | None = None, 
     append = kernel.store("append", loops=beats(config, 2, (rows, kv)), send_tokens=(1,))
     stores = kernel.store("y", loops=half_row), kernel.store("y_right", loops=half_row)
 
-    rotate = kernel.unit("rotate", rotation(blocks, rows))
-    scores = kernel.unit("scores", attention_scores())
-    weights = kernel.unit("weights", weighted(queries, tiles))
-    mix = kernel.unit("mix", attended_sums())
-    inverse = kernel.unit("inverse", inverse_of_last(3, queries))
-    scale = kernel.unit("scale", scaled(2, queries))
-    outs = [kernel.unit(name, leaving(config)) for name in ("out_a", "out_b")]
+    rotate = kernel.unit("rotate", programs.rotation(blocks, rows))
+    scores = kernel.unit("scores", programs.attention_scores())
+    weights = kernel.unit("weights", programs.weighted(queries, tiles))
+    mix = kernel.unit("mix", programs.attended_sums())
+    inverse = kernel.unit("inverse", programs.inverse_of_last(3, queries))
+    scale = kernel.unit("scale", programs.scaled(2, queries))
+    outs = [kernel.unit(name, programs.leaving(config)) for name in ("out_a", "out_b")]
 
-    projected = kernel.unit("projected", projected_rows(config))
+    projected = kernel.unit("projected", programs.projected_rows(config))
     half = vectors // 2
-    residual = kernel.unit("residual", splitter(pmu, record, ((0, half), (half, half)), rows))
-    tables = kernel.unit("tables", splitter(pmu, 2 * blocks, ((0, blocks), (blocks, blocks)), rows, buffers=2))
-    split = kernel.unit("split", splitter(pmu, HEADS + 2, ((0, HEADS), (HEADS, 2)), rows, buffers=2))
-    inputs = kernel.unit("inputs", splitter(pmu, 4, ((0, 4),), rows * (chunks + 1), buffers=8))
-    out_weights = kernel.unit("out_weights", divider(pmu, out_beats // (2 * GRANULE)))
-    mixed = kernel.unit("mixed", splitter(pmu, 3, ((0, 2),), queries, buffers=8))
+    residual = kernel.unit("residual", programs.splitter(pmu, record, ((0, half), (half, half)), rows))
+    tables = kernel.unit("tables", programs.splitter(pmu, 2 * blocks, ((0, blocks), (blocks, blocks)), rows, buffers=2))
+    split = kernel.unit("split", programs.splitter(pmu, HEADS + 2, ((0, HEADS), (HEADS, 2)), rows, buffers=2))
+    inputs = kernel.unit("inputs", programs.splitter(pmu, 4, ((0, 4),), rows * (chunks + 1), buffers=8))
+    out_weights = kernel.unit("out_weights", programs.divider(pmu, out_beats // (2 * GRANULE)))
+    mixed = kernel.unit("mixed", programs.splitter(pmu, 3, ((0, 2),), queries, buffers=8))
     part = TILE * HEAD_DIM
     cache = kernel.unit("cache", PMUProgram(         # keys, values and ones of a tile, 16 rows each; a bank for each
         write=Write(loops=(PmuLoop(3, part), PmuLoop(TILE, HEAD_DIM), PmuLoop(tiles)), handover=2, vectors=(0,)),
@@ -225,17 +204,18 @@ def head_kernel(config: RDUConfig, resident=(), levers: Levers | None = None, **
     logits = kernel.store("logits", loops=beats(config, 4 * quarter))
     found, following = kernel.store("best", loops=beats(config, 1)), kernel.store("next", loops=beats(config, vectors))
 
-    norm = kernel.unit("norm", inverse_norm(vectors, 1))
-    scale = kernel.unit("scale", scaled(vectors, 1))
+    norm = kernel.unit("norm", programs.inverse_norm(vectors, 1))
+    scale = kernel.unit("scale", programs.scaled(vectors, 1))
     heads = [kernel.unit(f"head_{number}", SystolicProgram(k=DIM, rows=1, feature_blocks=quarter)) for number in range(4)]
     best = kernel.unit("argmax", SimdProgram(
         loops=(4 * quarter,), vectors={0: Input()}, reduce=Reduce.ARGMAX, produce=1, to_vector=True, to_scalar=True))
     widen = kernel.unit("widen", library.convert(config.pcu, rows=1, n=DIM, packed=True, packed_output=False))
-    x = kernel.unit("x", splitter(config.pmu, vectors, ((0, vectors),), 1, buffers=1))
-    buffers = [kernel.unit(name, divider(config.pmu, half_beats // (2 * GRANULE))) for name in ("weights_left", "weights_right")]
+    x = kernel.unit("x", programs.splitter(config.pmu, vectors, ((0, vectors),), 1, buffers=1))
+    buffers = [kernel.unit(name, programs.divider(config.pmu, half_beats // (2 * GRANULE))) for name in ("weights_left", "weights_right")]
     gathered = kernel.unit("gathered", PMUProgram(          # four quarters as they come -> all in order
-        write=Write(loops=rows_of(config.pmu, (4 * quarter, 0)), vectors=(0, 1, 2, 3), index=Sequence(), stages=(index_times(2 * lanes),)),
-        reads=(Read(loops=rows_of(config.pmu, 4 * quarter)),)))
+        write=Write(loops=programs.rows_of(config.pmu, (4 * quarter, 0)), vectors=(0, 1, 2, 3), index=Sequence(),
+                    stages=(index_times(2 * lanes),)),
+        reads=(Read(loops=programs.rows_of(config.pmu, 4 * quarter)),)))
 
     kernel.vector(source.port, norm.input(0), x.input(0), rate=0.1)
     kernel.vector(x.out(0), scale.input(0), rate=0.1)

@@ -7,6 +7,7 @@ import numpy as np
 from hw.config import PMUConfig, RDUConfig
 from hw.fp.function import TailFunction
 from hw.pcu.layout import Initial, Op, Reduce, Source
+from hw.pcu.library.row_loops import float_word
 from hw.pcu.program import (
     Input,
     Mask,
@@ -39,10 +40,6 @@ CHUNKS = HIDDEN // DIM   # of the hidden features, on their way out of a layer
 QUERIES = ATTEND_ROWS * HEADS
 
 
-def _bits(value: float) -> int:
-    return int(np.float32(value).view(np.uint32))
-
-
 def rows_of(config: PMUConfig, *loops: int | tuple[int, int]) -> tuple[pmu.Loop, ...]:
     """PMU loops from (bound, stride in vectors) pairs; a plain number is (bound, 1)."""
     pairs = [(loop, 1) if isinstance(loop, int) else loop for loop in loops]
@@ -69,7 +66,7 @@ def splitter(config: PMUConfig, vectors: int, parts: tuple[tuple[int, int], ...]
 
 def inverse_norm(vectors: int, rows: int) -> SimdProgram:
     """Vector 0: x[rows] -> scalar: 1 / sqrt(sum(x^2 + eps)) of each row."""
-    return SimdProgram(loops=(vectors, rows), vectors={0: Input()}, constants=(_bits(EPSILON),),
+    return SimdProgram(loops=(vectors, rows), vectors={0: Input()}, constants=(float_word(EPSILON),),
                        stages=(Stage.mac(vector(0), vector(0), constant(0)),), reduce=Reduce.SUM, produce=1,
                        function=TailFunction.RSQRT, to_vector=False, to_scalar=True)
 
@@ -92,7 +89,7 @@ def weighted(rows: int, tiles: int, vectors: int = 2) -> SimdProgram:
     Scores are cut to +-SCORE_LIMIT, so no maximum is needed: the sum is neither zero nor infinite.
     """
     return SimdProgram(loops=(vectors, rows, tiles), vectors={0: Input()}, scalars={0: Input(level=1)},
-                       constants=(_bits(SCORE_LIMIT), _bits(-SCORE_LIMIT), _bits(-np.inf)), mask=Mask(level=0, bound=0xFFFF),
+                       constants=(float_word(SCORE_LIMIT), float_word(-SCORE_LIMIT), float_word(-np.inf)), mask=Mask(level=0, bound=0xFFFF),
                        stages=(integer(Op.FMIN, vector(0), constant(0)), integer(Op.FMAX, stage(0), constant(1)),
                                integer(Op.LE, element(), scalar(0)), integer(Op.SELECT, stage(1), constant(2), stage(2))),
                        function=TailFunction.EXP, packed_output=True)

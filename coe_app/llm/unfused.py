@@ -13,31 +13,11 @@ from hw.pmu.program import Loop as PmuLoop
 from sw_driver.device import HBM
 from sw_driver.kernel import Kernel
 
+from . import programs
 from .builder import DecoderKernel, Levers, beats
 from .engine import FP32, Engine
 from .kernels import HIDDEN_STRIDE
-from .programs import (
-    ATTEND_ROWS,
-    CHUNKS,
-    ENTER_ROWS,
-    HIDDEN_TILES,
-    QUERIES,
-    TILE,
-    attended_sums,
-    attention_scores,
-    divider,
-    gated,
-    inverse_norm,
-    inverse_of_last,
-    leaving,
-    projected_rows,
-    projection,
-    rotation,
-    scaled,
-    share_of_hidden,
-    splitter,
-    weighted,
-)
+from .programs import ATTEND_ROWS, CHUNKS, ENTER_ROWS, HIDDEN_TILES, QUERIES, TILE
 from .shape import CONTEXT, DIM, HEAD_DIM, HEADS, HIDDEN, QKV, VOCABULARY
 from .streams import GRANULE, KV_ROW_BYTES, PAIRS, QKV_TILES, RECORD_BYTES, woven_loops
 
@@ -71,7 +51,7 @@ def _row_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Kernel]:
     norm = _kernel(config, levers, "norm", ("norm",), (), ("records", "factor"))
     norm.load("records", loops=beats(config, z.vectors, (rows, z.record)))
     norm.store("factor", access=Access.WORD, loops=(Loop(rows, 4),))
-    norm.unit("norm", inverse_norm(z.vectors, rows))
+    norm.unit("norm", programs.inverse_norm(z.vectors, rows))
     norm.vector(norm.units["records"].port, norm.units["norm"].input(0))
     norm.scalar(norm.units["norm"].out(0), norm.units["factor"].unit.input(0))
     norm.fields("rows", norm="bounds[1]", records="bounds[1]", factor="bounds[0]")
@@ -81,7 +61,7 @@ def _row_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Kernel]:
     scale.load("records", loops=beats(config, z.vectors, (rows, z.record)))
     scale.load("factor", access=Access.WORD, loops=(Loop(rows, 4),))
     scale.store("normed", loops=beats(config, HEADS, (rows, HEADS)))
-    scale.unit("scale", scaled(z.vectors, rows))
+    scale.unit("scale", programs.scaled(z.vectors, rows))
     scale.vector(scale.units["records"].port, scale.units["scale"].input(0))
     scale.scalar(scale.units["factor"].unit.out(0), scale.units["scale"].input(0))
     scale.vector(scale.units["scale"].out(0), scale.units["normed"].port)
@@ -100,7 +80,7 @@ def _enter_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Kernel
     project.load("normed", loops=beats(config, HEADS, (rows, HEADS)))
     project.load("weights", loops=beats(config, qkv_beats))
     project.store("projected", loops=beats(config, z.blocks // QKV_TILES, (rows, z.record), (QKV_TILES, z.blocks // QKV_TILES)))
-    unit = project.unit("project", projection(config))
+    unit = project.unit("project", programs.projection(config))
     project.vector(project.units["weights"].port, unit.input(0))
     project.vector(project.units["normed"].port, unit.input(1))
     project.vector(unit.out(0), project.units["projected"].port)
@@ -110,8 +90,8 @@ def _enter_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Kernel
     hidden = _kernel(config, levers, "hidden product", ("a", "b"), ("divider",), ("normed", "weights", "left", "right"))
     hidden.load("normed", loops=beats(config, HEADS, (rows, HEADS)))
     hidden.load("weights", loops=beats(config, *woven_loops(z.hidden)))
-    units = [hidden.unit(name, share_of_hidden()) for name in "ab"]
-    dealt = hidden.unit("divider", divider(config.pmu, z.hidden // (2 * GRANULE)))
+    units = [hidden.unit(name, programs.share_of_hidden()) for name in "ab"]
+    dealt = hidden.unit("divider", programs.divider(config.pmu, z.hidden // (2 * GRANULE)))
     hidden.vector(hidden.units["weights"].port, dealt.input(0))
     hidden.vector(hidden.units["normed"].port, *(unit.input(1) for unit in units))
     for number, name in enumerate(("left", "right")):
@@ -133,7 +113,7 @@ def _enter_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Kernel
 
     names = ("gate_a", "up_a", "gate_b", "up_b")
     product = _kernel(config, levers, "product", ("product",), (), (*names, "hidden"))
-    unit = product.unit("product", gated(4, rows, HIDDEN_TILES))
+    unit = product.unit("product", programs.gated(4, rows, HIDDEN_TILES))
     for port, name in enumerate(names):
         product.load(name, loops=share)
         product.vector(product.units[name].port, unit.input(port), rate=0.5)
@@ -153,10 +133,10 @@ def _attention_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Ke
     rotate.load("rotary", loops=beats(config, 2 * z.blocks, (rows, 2 * z.blocks)))
     rotate.store("queries", loops=beats(config, HEADS, (rows, HEADS)))
     rotate.store("append", loops=beats(config, 2, (rows, z.kv)))
-    unit = rotate.unit("rotate", rotation(z.blocks, rows))
-    projected = rotate.unit("projected", projected_rows(config))
-    tables = rotate.unit("tables", splitter(pmu, 2 * z.blocks, ((0, z.blocks), (z.blocks, z.blocks)), rows, buffers=2))
-    split = rotate.unit("split", splitter(pmu, HEADS + 2, ((0, HEADS), (HEADS, 2)), rows, buffers=2))
+    unit = rotate.unit("rotate", programs.rotation(z.blocks, rows))
+    projected = rotate.unit("projected", programs.projected_rows(config))
+    tables = rotate.unit("tables", programs.splitter(pmu, 2 * z.blocks, ((0, z.blocks), (z.blocks, z.blocks)), rows, buffers=2))
+    split = rotate.unit("split", programs.splitter(pmu, HEADS + 2, ((0, HEADS), (HEADS, 2)), rows, buffers=2))
     rotate.vector(rotate.units["records"].port, projected.input(0))
     rotate.vector(rotate.units["rotary"].port, tables.input(0))
     for port, source in enumerate((projected.out(0), projected.out(1), tables.out(0), tables.out(1))):
@@ -174,7 +154,7 @@ def _attention_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Ke
     scores.load("queries", loops=beats(config, queries))
     scores.load("keys_in", loops=beats(config, (TILE, z.kv), (tiles, TILE * z.kv)))
     scores.store("scored", loops=scored)
-    unit = scores.unit("scores", attention_scores())
+    unit = scores.unit("scores", programs.attention_scores())
     keys = scores.unit("keys", PMUProgram(
         write=Write(loops=(PmuLoop(TILE, TILE), PmuLoop(tiles)), handover=1, vectors=(0,)),
         reads=(Read(loops=(PmuLoop(HEAD_DIM, 1), PmuLoop(tiles)), handover=1, transposed=True),),
@@ -191,7 +171,7 @@ def _attention_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Ke
     weights.load("scored", loops=scored)
     weights.load("limits", access=Access.WORD, loops=(Loop(HEADS, 0), Loop(rows, 4), Loop(tiles, -4 * TILE)))
     weights.store("weighted", loops=beats(config, queries, (tiles, queries)))
-    unit = weights.unit("weights", weighted(queries, tiles))
+    unit = weights.unit("weights", programs.weighted(queries, tiles))
     weights.vector(weights.units["scored"].port, unit.input(0))
     weights.scalar(weights.units["limits"].unit.out(0), unit.input(0))
     weights.vector(unit.out(0), weights.units["weighted"].port)
@@ -204,7 +184,7 @@ def _attention_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Ke
     mix.load("weighted", loops=beats(config, queries, (tiles, queries)))
     mix.load("values", loops=beats(config, 2, (TILE, z.kv), (tiles, TILE * z.kv)))
     mix.store("sums", loops=beats(config, 3, (queries, 3)))
-    unit = mix.unit("mix", attended_sums())
+    unit = mix.unit("mix", programs.attended_sums())
     mix.vector(mix.units["values"].port, unit.input(0))
     mix.vector(mix.units["weighted"].port, unit.input(1))
     mix.vector(unit.out(0), mix.units["sums"].port)
@@ -216,7 +196,7 @@ def _attention_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Ke
     inverse = _kernel(config, levers, "inverse", ("inverse",), (), ("sums", "inverses"))
     inverse.load("sums", loops=beats(config, 3, (queries, 3)))
     inverse.store("inverses", access=Access.WORD, loops=(Loop(queries, 4),))
-    unit = inverse.unit("inverse", inverse_of_last(3, queries))
+    unit = inverse.unit("inverse", programs.inverse_of_last(3, queries))
     inverse.vector(inverse.units["sums"].port, unit.input(0))
     inverse.scalar(unit.out(0), inverse.units["inverses"].unit.input(0))
     inverse.fields("query_rows", inverse="bounds[1]", sums="bounds[1]", inverses="bounds[0]")
@@ -226,7 +206,7 @@ def _attention_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Ke
     divide.load("sums", loops=beats(config, 2, (queries, 3)))
     divide.load("inverses", access=Access.WORD, loops=(Loop(queries, 4),))
     divide.store("attended", loops=beats(config, queries))
-    unit = divide.unit("divide", scaled(2, queries))
+    unit = divide.unit("divide", programs.scaled(2, queries))
     divide.vector(divide.units["sums"].port, unit.input(0))
     divide.scalar(divide.units["inverses"].unit.out(0), unit.input(0))
     divide.vector(unit.out(0), divide.units["attended"].port)
@@ -245,10 +225,10 @@ def _leave_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Kernel
     out.load("attended", loops=beats(config, HEADS, (rows, HEADS)), wait_tokens=(0,))       # after the hidden rows
     out.load("records", loops=beats(config, z.vectors, (rows, z.record)))
     out.load("out", loops=beats(config, out_beats))
-    units = [out.unit(name, leaving(config)) for name in "ab"]
-    residual = out.unit("residual", splitter(config.pmu, z.vectors, ((0, half), (half, half)), rows))
-    inputs = out.unit("inputs", splitter(config.pmu, 4, ((0, 4),), rows * (chunks + 1), buffers=8))
-    dealt = out.unit("divider", divider(config.pmu, out_beats // (2 * GRANULE)))
+    units = [out.unit(name, programs.leaving(config)) for name in "ab"]
+    residual = out.unit("residual", programs.splitter(config.pmu, z.vectors, ((0, half), (half, half)), rows))
+    inputs = out.unit("inputs", programs.splitter(config.pmu, 4, ((0, 4),), rows * (chunks + 1), buffers=8))
+    dealt = out.unit("divider", programs.divider(config.pmu, out_beats // (2 * GRANULE)))
     out.token(out.units["hidden"], 0, out.units["attended"])
     out.merge(out.units["hidden"].port, inputs.input(0))
     out.merge(out.units["attended"].port, inputs.input(0))
@@ -273,7 +253,7 @@ def _leave_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Kernel
     units = [head.unit(name, SystolicProgram(k=DIM, rows=1, feature_blocks=quarter)) for name in "abcd"]
     for side, name in enumerate(parts):
         head.load(name, loops=beats(config, *woven_loops(half_beats)))
-        dealt = head.unit(f"divider_{name}", divider(config.pmu, half_beats // (2 * GRANULE)))
+        dealt = head.unit(f"divider_{name}", programs.divider(config.pmu, half_beats // (2 * GRANULE)))
         head.vector(head.units[name].port, dealt.input(0))
         for number in range(2):
             head.vector(dealt.out(number), units[2 * side + number].input(0))

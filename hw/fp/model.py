@@ -4,7 +4,7 @@ import numpy as np
 
 __all__ = ["CANONICAL_NAN", "as_float", "bf16_to_fp32", "canonical", "counter_random", "fp32_add", "fp32_less", "fp32_max",
            "fp32_min", "fp32_mul", "fp32_sub", "fp32_to_bf16", "fp32_to_bf16_stochastic", "fp32_to_int32", "int32_to_fp32",
-           "mac", "to_bits"]
+           "mac", "matmul", "rounded_to_bf16", "to_bits"]
 
 CANONICAL_NAN = np.uint32(0x7FC00000)
 
@@ -65,6 +65,19 @@ def fp32_to_bf16(values) -> np.ndarray:
     lsb = (bits >> np.uint32(16)) & np.uint32(1)
     rounded = ((bits.astype(np.uint64) + np.uint64(0x7FFF) + lsb) >> np.uint64(16)).astype(np.uint16)
     return np.where(bits == CANONICAL_NAN, np.uint16(0x7FC0), rounded)
+
+
+def matmul(x, w) -> np.ndarray:
+    """x[rows, k] @ w[k, features], float32, as a systolic PCU sums: from zero, one k after the other, product and sum rounded."""
+    sums = np.zeros((len(x), w.shape[1]), np.float32)
+    for k in range(len(w)):
+        sums = sums + x[:, k:k + 1] * w[k]
+    return sums
+
+
+def rounded_to_bf16(values) -> np.ndarray:
+    """float32 ``values`` rounded to what BF16 holds (nearest even), as float32."""
+    return as_float(bf16_to_fp32(fp32_to_bf16(np.asarray(values, np.float32))))
 
 
 def fp32_to_bf16_stochastic(values, random) -> np.ndarray:
