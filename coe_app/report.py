@@ -100,7 +100,7 @@ def draw_timeline(path: Path, values: dict, count: int = 40) -> None:
     for phase in PHASES:
         totals.bar(phase, values["cycles_by_phase"][phase], color=COLOURS[phase], label=phase)
         totals.bar(phase, values["kernel_cycles_by_phase"][phase], color="none", edgecolor="black", hatch="//")
-    totals.set(ylabel="cycles", title="cycles by phase (hatched: in kernels)")
+    totals.set(ylabel="cycles", title="cycles by phase\n(hatched: in kernels)")
     totals.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     drawn = io.BytesIO()
     figure.savefig(drawn, dpi=110, format="png")
