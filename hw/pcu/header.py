@@ -10,32 +10,10 @@ from hw.config import PCUConfig
 
 from .bundle import context_layout, step_layout
 from .layout import SLOTS, Mode, levels, pcu_layout
+from .storage import unpack, unpack_bytes
 from .systolic import StepControl
 
-__all__ = ["Header", "unpack"]
-
-
-def unpack(vector, lanes: int, half: Value) -> Value:
-    """Half of a packed BF16 vector as FP32: elements ``half * lanes`` and following."""
-    halves = [Cat(Cat(Const(0, 16), Value.cast(vector).word_select(part * lanes + lane, 16)) for lane in range(lanes))
-              for part in range(2)]
-    return Mux(half, halves[1], halves[0])
-
-
-def unpack_bytes(vector, lanes: int, quarter: Value) -> Value:
-    """A quarter of a vector of INT8 as FP32: elements ``quarter * lanes`` and following, exact."""
-    words = Value.cast(vector)
-    return Cat(_byte_to_fp32(words.word_select(quarter, 8 * lanes).word_select(lane, 8)) for lane in range(lanes))
-
-
-def _byte_to_fp32(byte: Value) -> Value:
-    magnitude = Mux(byte[7], -byte.as_signed(), byte)[:8]
-    exponent, fraction = Const(0, 8), Const(0, 7)
-    for place in range(8):                     # of the leading one; a later one overrules
-        leading = magnitude[place]
-        exponent = Mux(leading, Const(127 + place, 8), exponent)
-        fraction = Mux(leading, Cat(Const(0, 7 - place), magnitude[:place]), fraction)
-    return Cat(Const(0, 16), fraction, exponent, byte[7])
+__all__ = ["Header"]
 
 
 class Header(wiring.Component):

@@ -60,7 +60,8 @@ class Op(enum.Enum, shape=5):
 
 
 class Source(enum.Enum, shape=5):
-    """Where an operand comes from. The second line of names is what the systolic mode and the fixed-function MACs use."""
+    """Where an operand comes from. The second line of names is what the systolic mode and the fixed-function MACs use; LOW and HIGH: the
+    weight vector is packed BF16 and the stage takes that half of it."""
 
     SLOT0, SLOT1, SLOT2, SLOT3 = 0, 1, 2, 3
     WEIGHT, BROADCAST, ACCUMULATOR = 4, 5, 6      # ACCUMULATOR: operand c only
@@ -69,6 +70,7 @@ class Source(enum.Enum, shape=5):
     COUNTER0, COUNTER1, COUNTER2, COUNTER3, COUNTER4, COUNTER5, COUNTER6, COUNTER7 = range(16, 24)
     LANE = 24        # lane number
     ELEMENT = 25     # counter of the mask's level x lanes + lane number
+    WEIGHT_LOW, WEIGHT_HIGH = 26, 27              # operand a only
     ZERO, ONE, MINUS_ONE, NEGATIVE_ZERO = 28, 29, 30, 31      # FP32 constants; ZERO is the integer 0 as well
 
 
@@ -108,6 +110,7 @@ def pcu_layout(config: PCUConfig) -> data.FlexibleLayout:
         "accumulate_used": 1,
         "accumulate": level,
         "stochastic": 1,         # packed results are rounded up or down by chance, from ``seed``
+        "stage_pairs": 1,        # systolic: two stages share a row; bounds[1] counts pairs of feature blocks
         "vector_input": data.ArrayLayout(port, config.vector_inputs),
         "scalar_input": data.ArrayLayout(port, config.scalar_inputs),
         "bounds": data.ArrayLayout(config.counter_bits, levels(config)),

@@ -106,8 +106,9 @@ def _pack_output(fields, out, half, flush):
 def _systolic(fields, config, vectors):
     _groups, blocks, k, chunks, columns, row_tiles = (fields.bounds[level] for level in range(6))
     lanes, ports = config.lanes, fields.vector_input
-    int8 = bool(ports[0].int8)
-    block_vectors = -(-blocks // (4 if int8 else 2)) if int8 or ports[0].packed else blocks
+    pairs, int8 = bool(fields.stage_pairs), bool(ports[0].int8)
+    blocks, packed = (2 * blocks, True) if pairs else (blocks, ports[0].packed and not int8)
+    block_vectors = -(-blocks // (4 if int8 else 2)) if int8 or packed else blocks
     row_vectors = fields.row_vectors
     taken, out = [0] * config.vector_inputs, []
 
@@ -129,7 +130,7 @@ def _systolic(fields, config, vectors):
             for _ in range(chunks):
                 if x is None or not fields.reuse:
                     x = take(1, rows * row_vectors, ports[1].packed).reshape(rows, -1)
-                w = take(0, k * block_vectors, ports[0].packed and not int8)
+                w = take(0, k * block_vectors, packed)
                 w = (unpack_bytes(w) if int8 else w).reshape(k, -1, lanes)[:, :blocks]
                 if int8:
                     w = fp32_mul(np.broadcast_to(scales, w.shape), w)

@@ -15,6 +15,7 @@ from .bundle import accumulator_address, broadcast_vectors, context_layout, step
 from .delay import Delay
 from .lane import LaneStage
 from .layout import CONSTANTS, SLOTS, Op, Source, levels, pcu_layout
+from .storage import bf16_half
 
 __all__ = ["BodyStage", "stage_latency"]
 
@@ -101,15 +102,19 @@ class BodyStage(wiring.Component):
             m.d.comb += streamed.eq(Cat(Const(0, 16), read.data.word_select(self.step.element, 16)))
         with m.Else():
             m.d.comb += streamed.eq(read.data.word_select(self.step.element[:-1], 32))
+        width = self.config.lanes
         for register, source in ((a, self.control.a), (b, self.control.b), (c, self.control.c)):
             uniform = self._uniform(m, source, streamed)
-            width = self.config.lanes
             with m.Switch(source):
                 for slot in range(SLOTS):
                     with m.Case(Source(slot)):
                         m.d.sync += register.eq(self.slots[slot])
                 with m.Case(Source.WEIGHT):
                     m.d.sync += register.eq(self.weight)
+                if register is a:
+                    for part, half in enumerate((Source.WEIGHT_LOW, Source.WEIGHT_HIGH)):
+                        with m.Case(half):
+                            m.d.sync += register.eq(bf16_half(self.weight, width, part))
                 with m.Case(Source.LANE):
                     m.d.sync += register.eq(Cat(Const(lane, 32) for lane in range(width)))
                 with m.Case(Source.ELEMENT):

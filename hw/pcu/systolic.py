@@ -1,6 +1,6 @@
 """Control of the systolic mode: the steps, the broadcast buffer's filling, the accumulators' initial values, the drain."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,7 +10,7 @@ from hw.config import PCUConfig
 from .bundle import accumulator_address, broadcast_vectors, step_layout
 from .layout import Initial, levels, pcu_layout
 
-__all__ = ["BroadcastFill", "RowWalk", "StepControl", "TokenCount"]
+__all__ = ["BroadcastFill", "RowWalk", "StageTurn", "StepControl", "TokenCount"]
 
 
 class StepControl(wiring.Component):
@@ -84,14 +84,43 @@ class TokenCount(wiring.Component):
         return m
 
 
+class StageTurn(wiring.Component):
+    """The stage, or with ``pairs`` the two stages, whose turn it is: one row after the other.
+
+    Parameters: ``config``.
+    Members: ``pairs`` In; ``restart``, ``step`` In, back to the first (goes before ``step``) or on to the next; ``even`` Out, ``odd`` Out,
+    one bit per stage: the stage, and its partner; ``end`` Out, the next one is the first again.
+    Contract: ``even`` is a register. With ``pairs`` the last one of an odd number of stages has no turn; a body of one stage has no pairs.
+    """
+
+    def __init__(self, config: PCUConfig):
+        self.config = config
+        super().__init__({"pairs": In(1), "restart": In(1), "step": In(1),
+                          "even": Out(config.stages, init=1), "odd": Out(config.stages), "end": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        last_pair = max(self.config.stages // 2 * 2 - 2, 0)
+        m.d.comb += [
+            self.end.eq(Mux(self.pairs, self.even[last_pair], self.even[-1])),
+            self.odd.eq(Mux(self.pairs, self.even << 1, 0)),
+        ]
+        with m.If(self.restart | (self.step & self.end)):
+            m.d.sync += self.even.eq(1)
+        with m.Elif(self.step):
+            m.d.sync += self.even.eq(Mux(self.pairs, self.even << 2, self.even << 1))
+        return m
+
+
 class BroadcastFill(wiring.Component):
     """Fills the halves of the broadcast buffer in turn, row by row.
 
     Members: ``program`` In; ``start`` In; ``active`` Out; ``step`` In, a vector is there and is taken; ``free`` In, the half
-    may be written; ``write`` Out, the write enable of each stage; ``address`` Out; ``filled`` Out, ``opened`` Out: this
+    may be written; ``stage`` Out, the write enable of each stage; ``address`` Out; ``filled`` Out, ``opening`` Out: this
     vector completes or begins a half.
     Contract: one vector a cycle; a half holds ``rows`` (``last_rows`` in the last row tile) rows of ``row_vectors`` vectors:
-    row r lies in stage r mod stages, group r div stages.
+    row r lies in stage r mod stages, group r div stages; with ``stage_pairs`` in both stages of pair r mod (stages div 2), group
+    r div (stages div 2).
     """
 
     def __init__(self, config: PCUConfig):
@@ -116,18 +145,22 @@ class BroadcastFill(wiring.Component):
             self.opening.eq(chain.first[1]), self.filled.eq(self.step & chain.last[1]),
         ]
         half, place, base = Signal(), Signal(range(vectors + 1)), Signal(range(vectors + 1))
-        stage = Signal(self.config.stages, init=1)
-        m.d.comb += [self.stage.eq(stage), self.address.eq(Mux(half, vectors, 0) + place)]
+        m.submodules.turn = turn = StageTurn(self.config)
+        m.d.comb += [
+            turn.pairs.eq(self.program.stage_pairs), turn.restart.eq(self.start | (self.step & chain.last[1])),
+            turn.step.eq(self.step & chain.last[0]),
+            self.stage.eq(turn.even | turn.odd), self.address.eq(Mux(half, vectors, 0) + place),
+        ]
         following = Signal(range(vectors + 1))
-        m.d.comb += following.eq(Mux(chain.last[0] & ~stage[-1], base, place + 1))
+        m.d.comb += following.eq(Mux(chain.last[0] & ~turn.end, base, place + 1))
         with m.If(self.start):
-            m.d.sync += [half.eq(0), place.eq(0), base.eq(0), stage.eq(1)]
+            m.d.sync += [half.eq(0), place.eq(0), base.eq(0)]
         with m.Elif(self.step):
             m.d.sync += place.eq(following)
             with m.If(chain.last[0]):
-                m.d.sync += [base.eq(following), stage.eq(stage.rotate_left(1))]
+                m.d.sync += base.eq(following)
             with m.If(chain.last[1]):
-                m.d.sync += [half.eq(~half), place.eq(0), base.eq(0), stage.eq(1)]
+                m.d.sync += [half.eq(~half), place.eq(0), base.eq(0)]
         return m
 
 
@@ -137,7 +170,8 @@ class RowWalk(wiring.Component):
     Members: ``program`` In; ``start`` In; ``step`` In; ``active`` Out; ``stage`` Out, one bit per stage; ``address`` Out;
     ``opening``, ``closing`` Out: first or last sum of a tile; ``half``, ``flush`` Out: place of the vector in a packed row.
     ``each_row`` In: 1: all rows one after the other; 0: each feature block for all rows and groups at once, group by group.
-    Contract: one sum a cycle; rows beyond the last valid one are not visited.
+    Contract: one sum a cycle; rows beyond the last valid one are not visited. With ``stage_pairs`` a row's feature blocks lie in its two
+    stages by turns, the two of a pair at one address.
     """
 
     def __init__(self, config: PCUConfig):
@@ -151,31 +185,42 @@ class RowWalk(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        bounds, sums = self.program.bounds, self.config.accumulators
+        bounds, sums, pairs = self.program.bounds, self.config.accumulators, self.program.stage_pairs
         m.submodules.chain = chain = CounterChain(4, self.config.counter_bits)
+        m.submodules.turn = turn = StageTurn(self.config)
         rows = Mux(chain.at_end[3], self.program.last_rows, self.program.rows)
+        blocks = Mux(pairs, bounds[1] << 1, bounds[1])[:self.config.counter_bits]
         m.d.comb += [
             # Row by row: feature blocks, rows. All rows at once: row groups, feature blocks.
-            chain.bounds.eq(Cat(Mux(self.each_row, bounds[1], bounds[0]), Mux(self.each_row, rows, bounds[1])[:16],
-                                bounds[4], bounds[5])),
+            chain.bounds.eq(Cat(Mux(self.each_row, blocks, bounds[0]), Mux(self.each_row, rows, blocks)[:16], bounds[4], bounds[5])),
             chain.start.eq(self.start), chain.advance.eq(self.step), self.active.eq(chain.active),
             self.opening.eq(chain.first[1]), self.closing.eq(chain.last[1]), self.block_end.eq(chain.last[0]),
             self.half.eq(chain.index[0][0]), self.flush.eq(chain.index[0][0] | chain.at_end[0]),
         ]
-        bank, number, group = Signal(), Signal(range(sums)), Signal(range(sums))
-        stage = Signal(self.config.stages, init=1)
+        # ``origin``: the number that the row group or, all rows at once, the feature block (the pair) begins with.
+        bank, number, origin = Signal(), Signal(range(sums)), Signal(range(sums))
+        odd, pair_end = Signal(), Signal()
+        odd_stages = Const(sum(1 << stage for stage in range(1, self.config.stages, 2)), self.config.stages)
         m.d.comb += [
-            self.stage.eq(stage | (~self.each_row).replicate(self.config.stages)),
+            odd.eq(pairs & Mux(self.each_row, chain.index[0], chain.index[1])[0]), pair_end.eq(odd | ~pairs),
+            turn.pairs.eq(pairs), turn.restart.eq(self.start | (self.step & chain.last[1])), turn.step.eq(self.step & chain.last[0]),
             self.address.eq(Mux(bank, sums, 0) + number),
         ]
-        next_group = Signal(range(sums))
-        m.d.comb += next_group.eq(group + stage[-1])
+        with m.If(self.each_row):
+            m.d.comb += self.stage.eq(Mux(odd, turn.odd, turn.even))
+        with m.Else():
+            m.d.comb += self.stage.eq(Mux(odd, odd_stages, Mux(pairs, ~odd_stages, -1)))
+        following = Signal(range(sums))
+        with m.If(self.each_row):
+            m.d.comb += following.eq(Mux(chain.last[0], origin + turn.end, Mux(pair_end, number + bounds[0], number)))
+        with m.Else():
+            m.d.comb += following.eq(Mux(chain.last[0] & ~pair_end, origin, number + 1))
         with m.If(self.start):
-            m.d.sync += [bank.eq(0), number.eq(0), group.eq(0), stage.eq(1)]
+            m.d.sync += [bank.eq(0), number.eq(0), origin.eq(0)]
         with m.Elif(self.step):
-            m.d.sync += number.eq(number + Mux(self.each_row, bounds[0], 1))
-            with m.If(self.each_row & chain.last[0]):
-                m.d.sync += [number.eq(next_group), group.eq(next_group), stage.eq(stage.rotate_left(1))]
+            m.d.sync += number.eq(following)
+            with m.If(chain.last[0]):
+                m.d.sync += origin.eq(following)
             with m.If(chain.last[1]):
-                m.d.sync += [bank.eq(~bank), number.eq(0), group.eq(0), stage.eq(1)]
+                m.d.sync += [bank.eq(~bank), number.eq(0), origin.eq(0)]
         return m

@@ -115,16 +115,19 @@ def _accumulating(program: SimdProgram, config: PCUConfig) -> SimdProgram:
 @st.composite
 def systolic_programs(draw, config: PCUConfig):
     """(program, vectors, {})."""
-    blocks = draw(st.integers(1, config.accumulators))
+    blocks = draw(st.integers(1, config.accumulators))          # of a stage
     groups = draw(st.integers(1, max(1, config.accumulators // blocks)))
     chunks = draw(st.integers(1, 3))
-    weights = draw(st.sampled_from([{"packed_weights": False}, {}, {"int8_weights": True}]))
+    pairs = [{"stages_per_row": 2}] if config.stages > 1 else []
+    weights = draw(st.sampled_from([{"packed_weights": False}, {}, {"int8_weights": True}, *pairs]))
     packed_rows = draw(st.booleans())
-    rows = draw(st.integers(1, groups * config.stages))
-    room = config.broadcast_depth // (2 * config.lanes) // -(-rows // config.stages) * config.lanes * (2 if packed_rows else 1)
+    shared = weights.get("stages_per_row", 1)
+    height, vectors = config.stages // shared, config.broadcast_depth // (2 * config.lanes)
+    rows = draw(st.integers(1, min(groups, vectors) * height))
+    room = vectors // -(-rows // height) * config.lanes * (2 if packed_rows else 1)
     k = draw(st.integers(1, min(20, room))) if groups * blocks >= 3 else 1
     program = SystolicProgram(
-        k=k, rows=rows, last_rows=draw(st.integers(1, rows)), feature_blocks=blocks, groups=groups,
+        k=k, rows=rows, last_rows=draw(st.integers(1, rows)), feature_blocks=blocks * shared, groups=groups,
         chunks=chunks if groups * blocks >= 3 else 1, column_tiles=draw(st.integers(1, 3)), row_tiles=draw(st.integers(1, 3)),
         initial=draw(st.sampled_from(Initial)), packed_rows=packed_rows, **weights, **draw(_outputs()))
     if program.chunks == 1:

@@ -1,5 +1,7 @@
 """The systolic mode: both interleavings, ragged rows, all initial values, chunks of k, and its utilisation."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -47,6 +49,9 @@ CASES = {
                "last_rows": 1},
     "FP32": {"k": 12, "rows": 3, "feature_blocks": 5, "packed_weights": False, "packed_rows": False, "row_tiles": 3},
     "one step": {"k": 1, "rows": 1, "feature_blocks": 1, "column_tiles": 9},
+    "pairs": {"k": 20, "rows": 1, "feature_blocks": 8, "column_tiles": 3, "reuse": True, "stages_per_row": 2},
+    "pairs, groups": {"k": 9, "rows": 3, "last_rows": 2, "feature_blocks": 4, "groups": 3, "chunks": 2, "column_tiles": 2,
+                      "row_tiles": 2, "stages_per_row": 2},
 }
 
 
@@ -80,6 +85,15 @@ def test_prefill_utilisation():
     assert full == 1 and total >= 0.98
 
 
+def test_decode_takes_a_weight_vector_a_cycle():
+    """One row: two stages work on it, every step takes a whole packed vector, and nearly every cycle has a step."""
+    program = SystolicProgram(k=200, rows=1, feature_blocks=8, stages_per_row=2)
+    tiles, vectors = streams(CONFIG, program, np.random.default_rng(4))
+    out, cycles = check(program, CONFIG, vectors)
+    assert len(vectors[0]) == math.prod(program.loops()) and len(vectors[0]) / cycles >= 0.91
+    np.testing.assert_array_equal(as_float(out.vector).ravel(), matmul(*tiles[0]).ravel())
+
+
 def test_known_bad_order_is_caught():
     """The comparison sees a sum taken in another order of k."""
     random = np.random.default_rng(5)
@@ -98,6 +112,12 @@ def test_known_bad_order_is_caught():
     ({"reuse": True, "chunks": 2}, "reuse=True with chunks=2"),
     ({"column_tiles": 0}, "loops[4]=0"),
     ({"to_vector": False}, "to_vector and to_scalar"),
+    ({"stages_per_row": 3}, "stages_per_row=3 must be 1 or 2"),
+    ({"stages_per_row": 2}, "groups=1 x feature_blocks=4 / stages_per_row=2 = 2: a sum would be used again"),
+    ({"stages_per_row": 2, "feature_blocks": 8}, "rows=2 must be from 1 to groups x stages / stages_per_row=2 = 1"),
+    ({"stages_per_row": 2, "feature_blocks": 5}, "stages_per_row=2 with feature_blocks=5"),
+    ({"stages_per_row": 2, "packed_weights": False}, "stages_per_row=2 with packed_weights=False"),
+    ({"stages_per_row": 2, "int8_weights": True}, "stages_per_row=2 with int8_weights=True"),
 ])
 def test_refused(change, message):
     values = {"k": 8, "rows": 2, "feature_blocks": 4} | change
