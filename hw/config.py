@@ -127,7 +127,7 @@ class AGCUConfig:
     store_engines: int = 2
     counter_levels: int = 5
     counter_bits: int = 16
-    outstanding: int = 64            # reads, and as many writes, in flight per AGCU
+    outstanding: int = 128           # reads, and as many writes, in flight per AGCU
     segments: int = 8
     scalar_inputs: int = 2
     scalar_outputs: int = 1

@@ -39,22 +39,32 @@ def split_address(timing: DRAMTiming, address) -> Cat:
 
     From the low end an address is: column (64 bytes), lower part of the bank group, middle of the column (up to 2 KiB), upper part
     of the group, rest of the column, bank in its group, row. As many bank groups follow each other quickly as a sequential
-    stream needs to meet tCCD_S, not tCCD_L. The others rest for 2 KiB meanwhile: long enough to open another row, so that two
-    streams that take turns at the same banks hide it. A stream uses up whole rows before it needs other banks.
-    All row bits are folded into bank and group, so that streams a power of two apart do not meet in one bank. One-to-one.
+    stream needs to meet tCCD_S, not tCCD_L. The others rest for 2 KiB meanwhile: long enough to open another row. A stream uses
+    up whole rows before it needs other banks.
+    All row bits are folded into the bank, so that streams a power of two apart do not meet in one bank. Where a row outlives a chunk,
+    the bank alone decides which half of the groups a chunk begins with: of two streams that take turns at one bank, one ends in
+    the half in which the other does not begin, whose row opens in time. Small rows are used up by then; there row bits are folded
+    into all of the group. One-to-one.
     """
     geometry, part, at = timing.geometry, {}, 0
     for name, width in address_fields(timing).items():
         part[name] = address[at:at + width]
         at += width
-    index, row = Cat(part["group_low"], part["group_high"], part["bank"]), part["row"]
-    width = len(index)
-    padded = Cat(row, Const(0, width))
-    for low in range(0, geometry.row_bits, width):
-        # Turned by the bank's bits: the lowest row bits choose the bank, the next ones the group.
-        turned = padded[low:low + width]
-        index = index ^ Cat(turned[geometry.bank_bits:], turned[:geometry.bank_bits])
-    return Cat(index[:width], row, part["low"], part["middle"], part["high"])
+    row, bits, low, high = part["row"], geometry.bank_bits, part["group_low"], part["group_high"]
+    if not len(part["high"]):
+        width = bits + geometry.group_bits
+        group, bank = _folded(Cat(low, high), row, bits, width), _folded(part["bank"], row, 0, width)
+    else:
+        bank = _folded(part["bank"], row, 0, bits)
+        group = Cat(_folded(low, row, bits, bits + len(low)), (high ^ Cat(bank, Const(0, len(high))))[:len(high)])
+    return Cat(group, bank, row, part["low"], part["middle"], part["high"])
+
+
+def _folded(value, row, first: int, step: int):
+    """``value`` with the bits of ``row`` at ``first``, ``first + step`` and so on exclusive-ored into it."""
+    for low in range(first, len(row), step):
+        value = value ^ Cat(row[low:low + len(value)], Const(0, len(value)))[:len(value)]
+    return value
 
 
 def locate(timing: DRAMTiming, address: int) -> tuple[int, int, int]:
@@ -63,13 +73,17 @@ def locate(timing: DRAMTiming, address: int) -> tuple[int, int, int]:
     for name, width in widths.items():
         part[name] = address & ((1 << width) - 1)
         address >>= width
-    group, bank, left = part["group_low"] | part["group_high"] << widths["group_low"], part["bank"], part["row"]
-    while left:
-        bank ^= left & (geometry.banks_per_group - 1)
-        group ^= left >> geometry.bank_bits & (geometry.bank_groups - 1)
-        left >>= geometry.bank_bits + geometry.group_bits
+    group, bank, row = part["group_low"] | part["group_high"] << widths["group_low"], part["bank"], part["row"]
+    bits, tied = geometry.bank_bits, bool(widths["high"])
+    folded = widths["group_low"] if tied else geometry.group_bits
+    for low in range(0, geometry.row_bits, bits if tied else bits + folded):
+        bank ^= row >> low & (geometry.banks_per_group - 1)
+    for low in range(bits, geometry.row_bits, bits + folded):
+        group ^= row >> low & ((1 << folded) - 1)
+    if tied:
+        group ^= (bank & ((1 << widths["group_high"]) - 1)) << widths["group_low"]
     column = part["low"] | (part["middle"] | part["high"] << widths["middle"]) << widths["low"]
-    return bank << geometry.group_bits | group, part["row"], column
+    return bank << geometry.group_bits | group, row, column
 
 
 def bank_index(geometry: DRAMGeometry, group: Signal, bank: Signal) -> Cat:
