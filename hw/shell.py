@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -43,7 +43,8 @@ class UnitShell(wiring.Component):
     ``control_in`` In, ``control_out`` Out, token wires. Members of the core that are none of these (an AGCU's memory
     port) appear under their own names.
 
-    Contract: the core gets ``execute`` only if its program is enabled for that group; core input i is label
+    Contract: the core gets ``execute``, a cycle later, only if its program is enabled for that group; a word of ``write`` is in the
+    program two cycles later; core input i is label
     ``i // links`` of local link ``i % links``, and core output o likewise.
     """
 
@@ -82,12 +83,13 @@ class UnitShell(wiring.Component):
         m.submodules.core = core = self.core
         m.submodules.config = config = ConfigRegister(
             self.program_layout, shadow_words(self.program_layout) if self.shadow else 0)
-        program = config.program
-        connect(m, config.write, flipped(self.write))
+        program, execute = config.program, Signal(self.groups)
+        connect(m, config.write, ConfigWrite.registered(m, self.write))
+        m.d.sync += execute.eq(self.execute)
         m.d.comb += [
             config.unit_id.eq(self.unit_id),
             core.program.eq(program.core),
-            core.execute.eq(program.launch.enable & self.execute.bit_select(program.launch.group, 1)),
+            core.execute.eq(program.launch.enable & execute.bit_select(program.launch.group, 1)),
             self.busy.eq(core.busy << program.launch.group),
             core.control_in.eq(self.control_in), self.control_out.eq(core.control_out),
         ]

@@ -39,7 +39,7 @@ class SwitchShell(wiring.Component):
         m.submodules.node = node = self.node
         m.submodules.config = config = ConfigRegister(
             self.program_layout, shadow_words(self.program_layout) if self.shadow else 0)
-        connect(m, config.write, flipped(self.write))
+        connect(m, config.write, ConfigWrite.registered(m, self.write))
         m.d.comb += [
             config.unit_id.eq(self.unit_id), node.program.eq(config.program), self.events.eq(node.events),
         ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -141,16 +141,14 @@ class Tile(wiring.Component):
                          switch.control_in[port].eq(agcu.control_out)]
 
     def _launch(self, m: Module, units: list, switches: list) -> None:
-        """The config network, execute, busy and the counter readout, a register on each way."""
-        write, execute = ConfigWrite().create(), Signal(self.config.groups)
-        m.d.sync += [write.valid.eq(self.write.valid), write.unit.eq(self.write.unit), write.word.eq(self.write.word),
-                     write.data.eq(self.write.data), execute.eq(self.execute)]
+        """The config network, execute, busy and the counter readout, a register on each way (the way out: in every shell)."""
+        write = self.write
         for unit in [*units, *switches]:       # a word moves only the wires of the unit that it is for
             with m.If(write.valid & ((write.unit == unit.unit_id) | (write.unit == ALL_UNITS))):
                 m.d.comb += [unit.write.valid.eq(1), unit.write.unit.eq(write.unit), unit.write.word.eq(write.word),
                              unit.write.data.eq(write.data)]
         for unit in units:
-            m.d.comb += unit.execute.eq(execute)
+            m.d.comb += unit.execute.eq(self.execute)
         m.d.sync += self.busy.eq(_any(unit.busy for unit in units))
 
     def _count(self, m: Module, shells: list, platform) -> None:

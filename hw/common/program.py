@@ -73,6 +73,13 @@ class ConfigWrite(wiring.Signature):
     def __init__(self):
         super().__init__({"valid": Out(1), "unit": Out(UNIT_BITS), "word": Out(WORD_BITS), "data": Out(32)})
 
+    @staticmethod
+    def registered(m: Module, write) -> wiring.PureInterface:
+        """``write`` a cycle later: a simulator evaluates what lies behind an input twice in every cycle, behind a register once."""
+        later = ConfigWrite().create(path=("write",))
+        m.d.sync += [getattr(later, name).eq(getattr(write, name)) for name in later.signature.members]
+        return later
+
 
 def tile_fault_layout() -> data.StructLayout:
     """A fault and the number, on the config network, of the unit that found it."""
