@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import cocotb_tools.config
 import cocotb_tools.runner
 from amaranth.lib import wiring
 from cocotb_tools.check_results import get_results
@@ -39,7 +40,8 @@ def build_testbench(component: wiring.Component, name: str, *, sources: Sequence
     toolchain.require("make", "perl")
     text = to_verilog(component, name) if verilog is None else verilog
     paths = [Path(source).resolve() for source in sources]
-    inputs = {"cocotb": text, "top": name, "files": digests([*paths, Path(__file__)]), "visible": visible}
+    inputs = {"cocotb": text, "top": name, "files": digests([*paths, Path(__file__)]), "visible": visible,
+              "library": str(cocotb_tools.config.libs_dir)}      # its place is in the executable
 
     def make(scratch: Path) -> None:
         (scratch / "design.v").write_text(text)
