@@ -199,6 +199,10 @@ class Emitter:
             raise GraphError(f"node {self.origin!r} takes an empty slice of axis {axis} of {self.tensors[x]}")
         return self._viewed(x, lambda view: views.slice_axis(view, axis % len(view.axes), start, count, step))
 
+    def diagonal(self, x: str, first: int, second: int) -> str:
+        """Where the indices of two axes of one length are equal; ``second`` goes."""
+        return self._viewed(x, lambda view: views.diagonal(view, first, second))
+
     def tile(self, x: str, axis: int, repeats: int) -> str:
         return self._viewed(x, lambda view: views.tile_axis(view, axis, repeats))
 
@@ -256,6 +260,18 @@ class Emitter:
             return inside.select(value, fill)
 
         return self.map(outside, padded)
+
+    def spread(self, x: str, steps: Sequence[int], before: Sequence[int], after: Sequence[int]) -> str:
+        """``x`` with its elements ``steps`` apart, zeros between and around them; negative counts cut off."""
+        if all(step == 1 for step in steps):
+            return self.pad(x, before, after)
+        inner = [(size - 1) * step + 1 for size, step in zip(self.shape(x), steps, strict=True)]
+        shape = tuple(max(low, 0) + size + max(high, 0) for low, size, high in zip(before, inner, after, strict=True))
+        strides = row_major(shape)
+        offset = sum(max(low, 0) * stride for low, stride in zip(before, strides, strict=True))
+        place = Place(tuple(step * stride for step, stride in zip(steps, strides, strict=True)), offset)
+        made = self._node(Core.COPY, [x], shape, self.dtype(x), Copy((place,)))
+        return self.pad(made, [min(low, 0) for low in before], [min(high, 0) for high in after])
 
     # Arithmetic
 

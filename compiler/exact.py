@@ -39,7 +39,7 @@ def to_bits(value: np.ndarray, dtype: DType) -> np.ndarray:
 
 def from_bits(bits: np.ndarray, dtype: DType) -> np.ndarray:
     """The inverse of :func:`to_bits`."""
-    bits = np.ascontiguousarray(bits)
+    bits = np.asarray(bits, order="C")
     if dtype is DType.BF16:
         return (bits >> np.uint32(16)).astype(np.uint16).view(dtype.numpy)
     if dtype is DType.FP32:

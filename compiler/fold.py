@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
 
+from .functions import node_proto
 from .ir import DType, GraphError, Node, Tensor
 
 __all__ = ["fold"]
@@ -24,8 +25,6 @@ def fold(node: Node, tensors: dict[str, Tensor]) -> list[np.ndarray] | None:
         return [_shape(node, inputs[0].shape)]
     if not all(tensor.is_constant for tensor in inputs) or node.op.startswith(RANDOM):
         return None
-    from .infer import node_proto
-
     version = node.attributes.values["opset"]
     if node.op in ("DequantizeLinear", "QuantizeLinear"):        # the same since opset 13; ONNX's reference begins with 19
         version = max(version, 19)

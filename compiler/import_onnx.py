@@ -12,9 +12,10 @@ from onnx import numpy_helper
 from .ir import DType, Graph, GraphError, Node, Operator, Tensor
 from .operators import missing
 
-__all__ = ["OPSETS", "import_model", "load", "onnx_type"]
+__all__ = ["OPSETS", "import_model", "import_node", "load", "onnx_type"]
 
 OPSETS = range(17, 27)
+OLDER = range(7, 17)         # brought to the first of OPSETS by ONNX's own converter
 TYPES = {onnx.TensorProto.FLOAT: DType.FP32, onnx.TensorProto.BFLOAT16: DType.BF16, onnx.TensorProto.INT32: DType.INT32,
          onnx.TensorProto.INT8: DType.INT8, onnx.TensorProto.INT64: DType.INT64, onnx.TensorProto.BOOL: DType.BOOL}
 
@@ -44,6 +45,8 @@ def load(path: str | Path, shapes: Mapping[str, tuple[int, ...]] | None = None) 
 def import_model(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]] | None = None, name: str = "") -> Graph:
     """The graph of a model in memory."""
     opset = next((each.version for each in model.opset_import if each.domain in ("", "ai.onnx")), 0)
+    if opset in OLDER:
+        model, opset = _converted(model, opset), OPSETS[0]
     if opset not in OPSETS:
         raise GraphError(f"opset {opset} is not there; there are {OPSETS[0]} to {OPSETS[-1]} (onnx.version_converter converts)")
     if model.functions:
@@ -57,9 +60,18 @@ def import_model(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]] |
     inputs = [value for value in graph.input if value.name not in tensors]
     for value in inputs:
         tensors[value.name] = _input(value, (shapes or {}).get(value.name))
-    nodes = [_node(node, number, tensors, opset) for number, node in enumerate(graph.node)]
+    nodes = [import_node(node, _name(node, number), tensors, opset) for number, node in enumerate(graph.node)]
     return Graph(name or graph.name or "model", tuple(node for node in nodes if node), tensors,
                  tuple(value.name for value in inputs), tuple(value.name for value in graph.output)).check()
+
+
+def _converted(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+    """The model in the first opset that is there."""
+    from onnx.version_converter import convert_version
+    try:
+        return convert_version(model, OPSETS[0])
+    except Exception as error:       # what a C++ library throws
+        raise GraphError(f"opset {opset} is not there and does not convert to {OPSETS[0]}: {_first_line(error)}") from None
 
 
 def _name(node: onnx.NodeProto, number: int) -> str:
@@ -74,8 +86,8 @@ def _check_operators(graph: onnx.GraphProto, opset: int) -> None:
             raise missing(node.op_type if standard else f"{node.domain}.{node.op_type}", _name(node, number))
 
 
-def _node(node: onnx.NodeProto, number: int, tensors: dict[str, Tensor], opset: int) -> Node | None:
-    name = _name(node, number)
+def import_node(node: onnx.NodeProto, name: str, tensors: dict[str, Tensor], opset: int) -> Node | None:
+    """The node under ``name``; its outputs join ``tensors``. None for a Constant, which joins them with its value."""
     values = {attribute.name: _attribute(attribute, name) for attribute in node.attribute}
     if node.op_type == "Constant":
         tensors[node.output[0]] = _constant(node.output[0], next(iter(values.values())))

@@ -9,11 +9,12 @@ import onnx
 from onnx import numpy_helper
 
 from .fold import fold
-from .import_onnx import TYPES, onnx_type
+from .functions import node_proto, type_proto, written_out
+from .import_onnx import TYPES
 from .ir import DType, Graph, GraphError, Node, Tensor
 from .operators import missing, supported
 
-__all__ = ["infer", "node_proto"]
+__all__ = ["infer"]
 
 LARGEST_HINT = 1 << 12       # elements of a constant that shape inference may look at
 SHAPE_OF_INPUT = ("GroupNormalization",)     # ONNX defines no inference for it
@@ -27,11 +28,15 @@ def infer(graph: Graph, *, keep_int8: bool = False) -> Graph:
 
     ``keep_int8``: weights behind a DequantizeLinear stay INT8 constants.
     """
-    tensors, nodes, lowered = dict(graph.tensors), [], supported()
-    for node in graph.nodes:
+    tensors, nodes, lowered, todo = dict(graph.tensors), [], supported(), list(graph.nodes[::-1])
+    while todo:
+        node = todo.pop()
         values = fold(node, tensors) if not (keep_int8 and node.op in KEPT) else None
         if values is None and node.op not in lowered:
-            raise missing(node.op, node.name)
+            if (body := written_out(node, tensors)) is None:
+                raise missing(node.op, node.name)
+            todo += body[::-1]
+            continue
         if values is None:
             nodes.append(node)
             for output in _types(node, tensors):
@@ -49,7 +54,7 @@ def _types(node: Node, tensors: dict[str, Tensor]) -> list[Tensor]:
         if not name:
             continue
         tensor = tensors[name]
-        types[name] = onnx.helper.make_tensor_type_proto(onnx_type(tensor.dtype), tensor.shape)
+        types[name] = type_proto(tensor)
         if tensor.is_constant and tensor.elements <= LARGEST_HINT:
             data[name] = numpy_helper.from_array(tensor.value, name)
     try:
@@ -77,9 +82,3 @@ def _output(node: Node, name: str, found: dict[str, onnx.TypeProto]) -> Tensor:
         raise GraphError(f"operator {node.op} of node {node.name!r} makes {name!r} of type "
                          f"{onnx.TensorProto.DataType.Name(kind.elem_type).lower()}; there are {', '.join(t.value for t in DType)}")
     return Tensor(name, shape, TYPES[kind.elem_type])
-
-
-def node_proto(node: Node) -> onnx.NodeProto:
-    """The node as ONNX has it."""
-    attributes = {key: value for key, value in node.attributes.values.items() if key != "opset"}
-    return onnx.helper.make_node(node.op, node.inputs, node.outputs, node.name, **attributes)

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from . import lower_attention, lower_conv, lower_elementwise, lower_linear, lower_move, lower_recurrent, lower_reduce
+from . import (
+    lower_attention,
+    lower_conv,
+    lower_elementwise,
+    lower_integer,
+    lower_linear,
+    lower_move,
+    lower_recurrent,
+    lower_reduce,
+    lower_resample,
+    lower_trigonometry,
+)
 from .emit import Emitter
 from .ir import Graph, GraphError, Tensor
 from .operators import LOWERINGS, Call, core_dtype, core_value
 
 __all__ = ["lower"]
 
-KINDS = (lower_attention, lower_conv, lower_elementwise, lower_linear, lower_move, lower_recurrent, lower_reduce)
+KINDS = (lower_attention, lower_conv, lower_elementwise, lower_integer, lower_linear, lower_move, lower_recurrent, lower_reduce,
+         lower_resample, lower_trigonometry)
 
 
 def lower(graph: Graph) -> Graph:

@@ -14,7 +14,7 @@ from .ir import Reduction
 from .operators import Call, lowers
 from .scalar import Scalar
 
-__all__: list[str] = []
+__all__ = ["product"]
 
 FEW = 9          # windows of as many places are folded place by place, element by element
 
@@ -56,8 +56,6 @@ class _Geometry:
 def _conv(e: Emitter, call: Call) -> str:
     features, channels, *kernel = call.shape(1)
     groups = call.get("group", 1)
-    if len(kernel) not in (1, 2):
-        raise call.error(f"{len(kernel)} spatial axes; 1-D and 2-D are there")
     with e.composite("conv"):
         taken = _Geometry.of(call, tuple(kernel)).windows(e, call[0])
         bias = call[2] if call.has(2) else None
@@ -67,11 +65,11 @@ def _conv(e: Emitter, call: Call) -> str:
         for group in range(groups):
             size = features // groups
             chosen = e.slice(bias, 0, group * size, size) if bias else None
-            parts.append(_product(e, e.slice(taken, 1, group * channels, channels), e.slice(call[1], 0, group * size, size), chosen))
+            parts.append(product(e, e.slice(taken, 1, group * channels, channels), e.slice(call[1], 0, group * size, size), chosen))
         return e.concat(parts, 1)
 
 
-def _product(e: Emitter, taken: str, weights: str, bias: str | None) -> str:
+def product(e: Emitter, taken: str, weights: str, bias: str | None) -> str:
     """windows[B, C, *positions, *kernel] and weights[F, C, *kernel] -> [B, F, *positions].
 
     Rows are batch and positions; the sum runs over channels and kernel in the order in which they lie in memory.

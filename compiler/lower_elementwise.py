@@ -12,6 +12,7 @@ import numpy as np
 
 from .emit import Emitter
 from .ir import DType, Function
+from .lower_integer import divide
 from .operators import Call, lowers
 from .scalar import Scalar
 
@@ -76,7 +77,7 @@ def _binary(e: Emitter, call: Call) -> str:
 @lowers("Div")
 def _div(e: Emitter, call: Call) -> str:
     if not call.output_dtype().is_float:
-        raise call.error("division of integers is there for constants only")
+        return divide(e, call)
     divisor = call.tensor(1).value if call.has(1) else None
     if divisor is not None:
         with np.errstate(divide="ignore"):

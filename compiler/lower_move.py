@@ -63,19 +63,6 @@ def _concat(e: Emitter, call: Call) -> str:
     return e.concat(call.all, call.get("axis"))
 
 
-@lowers("Pad")
-def _pad(e: Emitter, call: Call) -> str:
-    if call.get("mode", "constant") != "constant":
-        raise call.error(f"mode {call.get('mode')!r}; only constant padding is there")
-    rank, pads = len(call.shape(0)), call.integers(1)
-    axes = [axis % rank for axis in call.integers(3, list(range(rank)))]
-    before, after = [0] * rank, [0] * rank
-    for number, axis in enumerate(axes):
-        before[axis], after[axis] = pads[number], pads[len(axes) + number]
-    fill = call.constant(2)
-    return e.pad(call[0], before, after, 0.0 if fill is None else fill.item())
-
-
 @lowers("DepthToSpace", "SpaceToDepth")
 def _depth(e: Emitter, call: Call) -> str:
     batch, channels, height, width = call.shape(0)
@@ -89,21 +76,6 @@ def _depth(e: Emitter, call: Call) -> str:
     else:
         x = e.transpose(e.reshape(call[0], (batch, depth, size, size, height, width)), (0, 1, 4, 2, 5, 3))
     return e.reshape(x, call.output().shape)
-
-
-@lowers("Resize")
-def _resize(e: Emitter, call: Call) -> str:
-    """Nearest neighbour, every element a whole number of times."""
-    rounding = call.get("coordinate_transformation_mode", "half_pixel"), call.get("nearest_mode", "round_prefer_floor")
-    before, after = call.shape(0), call.output().shape
-    if (call.get("mode", "nearest") != "nearest" or rounding not in (("half_pixel", "round_prefer_floor"), ("asymmetric", "floor"))
-            or any(new % old for old, new in zip(before, after, strict=True))):
-        raise call.error("nearest neighbours (half_pixel with round_prefer_floor, asymmetric with floor), enlarged a whole number of "
-                         f"times, are there; this is mode {call.get('mode', 'nearest')!r}, {list(before)} to {list(after)}")
-    x = call[0]
-    for axis, (old, new) in enumerate(zip(before, after, strict=True)):
-        x = e.repeat(x, axis, new // old) if new > old else x
-    return x
 
 
 @lowers("Trilu")

@@ -1,4 +1,4 @@
-"""ONNX's LSTM and GRU, unrolled: the inputs' products for all steps at once, then one product with the state a step."""
+"""ONNX's LSTM, GRU and RNN, unrolled: the inputs' products for all steps at once, then one product with the state a step."""
 
 from __future__ import annotations
 
@@ -73,19 +73,26 @@ def _gru(e: Emitter, weights: _Weights, gates: str, states: list[str | None], hi
     return [e.map(lambda z, h, n: z * (h - n) + n, update, state, fresh)]
 
 
-@lowers("LSTM", "GRU")
+def _rnn(e: Emitter, weights: _Weights, gates: str, states: list[str | None]) -> list[str | None]:
+    """The next output of a layer without gates; ``gates`` holds both biases."""
+    total = gates if states[0] is None else e.map(lambda x, y: x + y, gates, e.matmul(states[0], weights.state))
+    return [e.map(lambda x: x.apply(F.TANH), total)]
+
+
+@lowers("LSTM", "GRU", "RNN")
 def _recurrent(e: Emitter, call: Call) -> list[str]:
-    lstm = call.node.op == "LSTM"
-    gates, hidden, direction = 4 if lstm else 3, call.get("hidden_size"), call.get("direction", "forward")
-    _refuse(call, lstm)
+    lstm, gru = call.node.op == "LSTM", call.node.op == "GRU"
+    gates, hidden = {"LSTM": 4, "GRU": 3, "RNN": 1}[call.node.op], call.get("hidden_size")
+    direction = call.get("direction", "forward")
+    _refuse(call)
     steps, batch, width = call.shape(0)
     rows = e.reshape(call[0], (steps * batch, width))
     outputs, last = [], []
     for number, name in enumerate(("forward", "reverse") if direction == "bidirectional" else (direction,)):
         weights = _weights(e, call, number, gates, hidden)
-        bias = e.map(lambda x, y: x + y, weights.input_bias, weights.state_bias) if lstm else weights.input_bias
+        bias = weights.input_bias if gru else e.map(lambda x, y: x + y, weights.input_bias, weights.state_bias)
         known = [e.tensors[each].value for each in (weights.input_bias, weights.state_bias)]
-        if lstm and all(value is not None for value in known):
+        if not gru and all(value is not None for value in known):
             bias = e.constant((known[0] + known[1]).astype(known[0].dtype))
         ready = e.matmul(rows, weights.inputs, bias)
         states = [e.reshape(e.slice(call[place], 0, number, 1), (batch, hidden)) if call.has(place) else None
@@ -93,8 +100,8 @@ def _recurrent(e: Emitter, call: Call) -> list[str]:
         made: dict[int, str] = {}
         for step in reversed(range(steps)) if name == "reverse" else range(steps):
             now = e.slice(ready, 0, step * batch, batch)
-            states = _lstm(e, weights, now, states, hidden) if lstm else \
-                _gru(e, weights, now, states, hidden, bool(call.get("linear_before_reset", 0)))
+            states = (_lstm(e, weights, now, states, hidden) if lstm else _rnn(e, weights, now, states) if not gru else
+                      _gru(e, weights, now, states, hidden, bool(call.get("linear_before_reset", 0))))
             made[step] = states[0]
         outputs.append(e.concat([e.reshape(made[step], (1, 1, batch, hidden)) for step in range(steps)], 0))
         last.append(states)
@@ -102,12 +109,12 @@ def _recurrent(e: Emitter, call: Call) -> list[str]:
     return [e.concat(outputs, 1), *finals]
 
 
-def _refuse(call: Call, lstm: bool) -> None:
+def _refuse(call: Call) -> None:
     if call.has(4):
         lengths = call.constant(4)
         if (lengths != call.shape(0)[0]).any():
             raise call.error("sequences of different lengths are not there")
-    usual = ["Sigmoid", "Tanh", "Tanh"] if lstm else ["Sigmoid", "Tanh"]
+    usual = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN": ["Tanh"]}[call.node.op]
     for name in ("clip", "layout", "input_forget"):
         if call.get(name, 0):
             raise call.error(f"{name}={call.get(name)} is not there")

@@ -6,6 +6,7 @@ from math import prod
 
 import numpy as np
 
+from . import lower_integer
 from .emit import Emitter
 from .ir import Function, Reduction
 from .operators import Call, lowers
@@ -37,7 +38,7 @@ def _reduce(e: Emitter, call: Call) -> str:
         axes = range(len(call.shape(0)))
     op, x, keep, dtype = call.node.op, call[0], bool(call.get("keepdims", 1)), call.output_dtype()
     if not e.dtype(x).is_float:
-        raise call.error("reductions of integers are there for constants only")
+        return lower_integer.reduce(e, call, x, [axis % len(call.shape(0)) for axis in axes], keep)
     if op in ("ReduceSumSquare", "ReduceL2"):
         x = e.map(lambda value: value * value, x)
     if op == "ReduceL1":
@@ -132,6 +133,8 @@ def _scaled(e: Emitter, x: str, scale: str, call: Call, dtype) -> str:
 def _argmax(e: Emitter, call: Call) -> str:
     if call.get("select_last_index", 0):
         raise call.error("select_last_index=1 is not there")
+    if not e.dtype(call[0]).is_float:
+        return lower_integer.argmax(e, call, call.axis(0), bool(call.get("keepdims", 1)))
     x = call[0] if call.node.op == "ArgMax" else e.map(lambda value: value * -1, call[0])
     return e.reduce(Reduction.ARGMAX, x, [call.axis(0)], bool(call.get("keepdims", 1)))
 
@@ -162,10 +165,49 @@ def _cumsum(e: Emitter, call: Call) -> str:
     """A product with a triangle of ones."""
     axis = call.integers(1)[0] % len(call.shape(0))
     size = call.shape(0)[axis]
-    if not e.dtype(call[0]).is_float:
-        raise call.error("sums of integers are there for constants only")
     ones = np.triu(np.ones((size, size)), 1 if call.get("exclusive", 0) else 0)
-    triangle = (ones.T if call.get("reverse", 0) else ones).astype(e.dtype(call[0]).numpy)
+    triangle = ones.T if call.get("reverse", 0) else ones
     moved = e.move_last(call[0], axis)
     rows = e.reshape(moved, (prod(e.shape(moved)[:-1]), size))
-    return e.move_from_last(e.reshape(e.matmul(rows, e.constant(triangle)), e.shape(moved)), axis)
+    sums = (e.matmul(rows, e.constant(triangle.astype(e.dtype(rows).numpy))) if e.dtype(rows).is_float
+            else lower_integer.running_sum(e, call, rows, triangle))
+    return e.move_from_last(e.reshape(sums, e.shape(moved)), axis)
+
+
+@lowers("ReduceProd")
+def _reduce_prod(e: Emitter, call: Call) -> str:
+    """Halves multiplied with each other until one element is left."""
+    axes = call.get("axes") if call.get("axes") is not None else call.integers(1)
+    if not axes and call.get("noop_with_empty_axes", 0):
+        return call[0]
+    shape = call.shape(0)
+    axes = sorted(axis % len(shape) for axis in (axes or range(len(shape))))
+    kept = [axis for axis in range(len(shape)) if axis not in axes]
+    count = prod(shape[axis] for axis in axes)
+    x = e.reshape(e.transpose(call[0], (*kept, *axes)), (*(shape[axis] for axis in kept), count))
+    while count > 1:
+        half = count // 2
+        made = e.map(lambda a, b: a * b, e.slice(x, -1, 0, half), e.slice(x, -1, half, half), dtype=call.output_dtype())
+        x = e.concat([made, e.slice(x, -1, count - 1, 1)], -1) if count % 2 else made
+        count -= half
+    return e.reshape(x, call.output().shape)
+
+
+@lowers("Hardmax")
+def _hardmax(e: Emitter, call: Call) -> str:
+    """1 at the first maximum, 0 elsewhere."""
+    axis = call.axis(-1)
+    place = e.reduce(Reduction.ARGMAX, call[0], [axis])
+    return e.map(lambda x, place: x.index(axis).equals(place).select(x.lift(1.0), 0.0), call[0], place, dtype=call.output_dtype())
+
+
+@lowers("LpNormalization")
+def _lp_norm(e: Emitter, call: Call) -> str:
+    axis, order = call.axis(-1), call.get("p", 2)
+    powers = e.map((lambda x: x * x) if order == 2 else (lambda x: x.maximum(x * -1.0)), call[0])
+    total = e.reduce(Reduction.SUM, powers, [axis])
+    if order == 2:
+        return e.map(lambda x, total: total.equals(0.0).select(x.lift(0.0), x * total.apply(F.RSQRT)), call[0], total,
+                     dtype=call.output_dtype())
+    return e.map(lambda x, total: total.equals(0.0).select(x.lift(0.0), x * total.apply(F.RECIPROCAL)), call[0], total,
+                 dtype=call.output_dtype())

@@ -9,7 +9,7 @@ from math import prod
 
 from .ir import View, row_major
 
-__all__ = ["expand", "identity", "repeat_axis", "reshape", "slice_axis", "tile_axis", "transpose", "windows"]
+__all__ = ["diagonal", "expand", "identity", "repeat_axis", "reshape", "slice_axis", "tile_axis", "transpose", "windows"]
 
 Loops = tuple[tuple[int, int], ...]
 
@@ -75,6 +75,15 @@ def slice_axis(view: View, axis: int, start: int, count: int, step: int = 1) -> 
     if step == 1 and start % inner == count % inner == 0:      # whole turns
         return _replace(view, axis, ((count // inner, loops[0][1]), *loops[1:]), view.offset + start // inner * loops[0][1])
     return None
+
+
+def diagonal(view: View, first: int, second: int) -> View | None:
+    """Axis ``second``, as long as ``first``, goes with it."""
+    if len(view.axes[first]) > 1 or len(view.axes[second]) > 1:
+        return None
+    both = tuple((one[0], one[1] + other[1]) for one, other in zip(view.axes[first], view.axes[second], strict=True))
+    axes = [both if axis == first else loops for axis, loops in enumerate(view.axes) if axis != second]
+    return View(tuple(axes), view.offset)
 
 
 def tile_axis(view: View, axis: int, repeats: int) -> View:
