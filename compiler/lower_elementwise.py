@@ -6,12 +6,12 @@ Division is a product with the reciprocal (one rounding more, and the reciprocal
 
 from __future__ import annotations
 
-from math import pi, sqrt
+from math import pi, prod, sqrt
 
 import numpy as np
 
 from .emit import Emitter
-from .ir import DType, Function
+from .ir import DType, Function, Reduction
 from .lower_integer import divide
 from .operators import Call, lowers
 from .scalar import Scalar
@@ -133,13 +133,17 @@ def _where(e: Emitter, call: Call) -> str:
 
 @lowers("Clip")
 def _clip(e: Emitter, call: Call) -> str:
-    low, high = (value if value is None else value.item() for value in (call.constant(1), call.constant(2)))
+    bounds = [(number, step) for number, step in ((1, Scalar.maximum), (2, Scalar.minimum)) if call.has(number)]
+    known = [call.tensor(number).value for number, _ in bounds]
+    given = [call[number] for (number, _), value in zip(bounds, known, strict=True) if value is None]
 
-    def clip(x: Scalar) -> Scalar:
-        x = x if low is None else x.maximum(low)
-        return x if high is None else x.minimum(high)
+    def clip(x: Scalar, *others: Scalar) -> Scalar:
+        rest = iter(others)
+        for (_, step), value in zip(bounds, known, strict=True):
+            x = step(x, next(rest) if value is None else value.item())
+        return x
 
-    return e.map(clip, call[0], dtype=call.output_dtype())
+    return e.map(clip, call[0], *given, dtype=call.output_dtype())
 
 
 @lowers("Gelu")
@@ -240,13 +244,32 @@ def _scale_and_zero(call: Call) -> tuple[np.ndarray, np.ndarray]:
 
 
 @lowers("BatchNormalization")
-def _batch_norm(e: Emitter, call: Call) -> str:
+def _batch_norm(e: Emitter, call: Call) -> str | list[str]:
+    shape, epsilon, dtype = (-1, *(1,) * (len(call.shape(0)) - 2)), call.get("epsilon", 1e-5), call.output_dtype()
     if call.get("training_mode", 0):
-        raise call.error("training mode is not there")
-    scale, bias, mean, variance = (call.constant(number).astype(np.float64) for number in range(1, 5))
-    factor = scale / np.sqrt(variance + call.get("epsilon", 1e-5))
-    shape = (-1, *(1,) * (len(call.shape(0)) - 2))
-    return e.map(lambda x, g, b: x.mac(g, b), call[0], e.floats(factor.reshape(shape)), e.floats((bias - mean * factor).reshape(shape)),
-                 dtype=call.output_dtype())
+        return _batch_norm_of_training(e, call)
+    known = [call.tensor(number).value for number in range(1, 5)]
+    if all(value is not None for value in known):
+        scale, bias, mean, variance = (value.astype(np.float64) for value in known)
+        factor = scale / np.sqrt(variance + epsilon)
+        return e.map(lambda x, g, b: x.mac(g, b), call[0], e.floats(factor.reshape(shape)),
+                     e.floats((bias - mean * factor).reshape(shape)), dtype=dtype)
+    scale, bias, mean, variance = (e.reshape(call[number], (call.shape(1)[0], *shape[1:])) for number in range(1, 5))
+    return e.map(lambda x, g, b, m, v: (x - m).mac((v + epsilon).apply(F.RSQRT) * g, b), call[0], scale, bias, mean, variance, dtype=dtype)
 
 
+def _batch_norm_of_training(e: Emitter, call: Call) -> list[str]:
+    """With mean and variance of the batch; the running ones as outputs."""
+    rank, channels = len(call.shape(0)), call.shape(1)[0]
+    factor, epsilon, keep = float(np.float32(channels / prod(call.shape(0)))), call.get("epsilon", 1e-5), call.get("momentum", 0.9)
+    axes = [axis for axis in range(rank) if axis != 1]
+    with e.composite("batchnorm"):
+        mean = e.map(lambda total: total * factor, e.reduce(Reduction.SUM, call[0], axes))
+        centred = e.map(lambda x, mean: x - mean, call[0], mean)
+        variance = e.map(lambda total: total * factor, e.reduce(Reduction.SUM, e.map(lambda x: x * x, centred), axes))
+        scale, bias = (e.reshape(call[number], (channels, *(1,) * (rank - 2))) for number in (1, 2))
+        made = e.map(lambda x, v, g, b: x.mac((v + epsilon).apply(F.RSQRT) * g, b), centred, variance, scale, bias,
+                     dtype=call.output_dtype())
+        running = [e.map(lambda old, new: old * keep + new * (1 - keep), call[number], e.reshape(new, (channels,)))
+                   for number, new in ((3, mean), (4, variance))]
+    return [made, *running][:len(call.node.outputs)]

@@ -59,6 +59,9 @@ CASES = {
            {"strides": [2, 2], "auto_pad": "SAME_LOWER"}, {"strides": [3, 2], "output_shape": [15, 13]}, {"pads": [2, 2, 2, 2]}])},
     "ConvTranspose 1-D": ("ConvTranspose", {"x": normal(2, 4, 7)}, {"w": normal(4, 3, 5)}, {"strides": [3], "pads": [2, 1]}),
     "Conv 3-D": ("Conv", {"x": normal(2, 3, 4, 5, 6)}, {"w": normal(4, 3, 2, 3, 2)}, {"pads": [0, 1, 1, 0, 1, 0]}),
+    "Clip to inputs": ("Clip", IMAGE | {"low": np.array(-0.3, np.float32), "high": np.array(0.5, np.float32)}, {}, {}),
+    "BatchNormalization by inputs": ("BatchNormalization", IMAGE | {"s": normal(4), "b": normal(4), "m": normal(4), "v": normal(4)**2},
+                                     {}, {}),
     "Shrink": ("Shrink", IMAGE, {}, {"lambd": 0.3, "bias": 0.1}), "CastLike": ("CastLike", IMAGE | {"y": ints(1)}, {}, {}),
     "MeanVarianceNormalization": ("MeanVarianceNormalization", IMAGE, {}, {"axes": [0, 2, 3]}),
     "CenterCropPad": ("CenterCropPad", {"x": normal(5, 7)}, {"s": ints(3, 9)}, {}),
@@ -79,6 +82,11 @@ def test_operator(name):
 def test_einsum(equation):
     inputs = {f"x{number}": normal(*shape) for number, shape in enumerate(EQUATIONS[equation])}
     agree(one_node("Einsum", inputs, equation=equation), inputs)
+
+
+def test_batch_norm_of_training():
+    inputs = IMAGE | {"s": normal(4), "b": normal(4)}
+    agree(one_node("BatchNormalization", inputs, {"m": normal(4), "v": normal(4)**2}, outputs=3, training_mode=1, momentum=0.8), inputs)
 
 
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
