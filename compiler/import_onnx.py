@@ -110,7 +110,9 @@ def _attribute(attribute: onnx.AttributeProto, node: str):
         return value.decode()
     if isinstance(value, onnx.TensorProto):
         return value
-    return tuple(value) if isinstance(value, list | tuple) or hasattr(value, "extend") else value
+    if isinstance(value, list | tuple) or hasattr(value, "extend"):
+        return tuple(each.decode() if isinstance(each, bytes) else each for each in value)
+    return value
 
 
 def _constant(name: str, value) -> Tensor:

@@ -94,7 +94,7 @@ def test_a_layer_without_gates(direction):
     count = 1 + (direction == "bidirectional")
     inputs = {"x": normal(4, 3, 5)}
     agree(one_node("RNN", inputs, {"w": normal(count, 6, 5), "r": normal(count, 6, 6), "b": normal(count, 12)}, outputs=2, hidden_size=6,
-                   direction=direction), inputs)
+                   direction=direction, activations=["Tanh"] * count), inputs)
 
 
 @pytest.mark.parametrize(("op", "inputs", "constants", "attributes", "text"), [

@@ -1,6 +1,5 @@
 """MAPs of more steps than a device has PCUs, and operands that need more PMUs than it has, on the smallest device."""
 
-import numpy as np
 import pytest
 
 from compiler import exact
@@ -17,7 +16,8 @@ from .graphs import INDEX, Builder, S, X, inputs_of, same_bits
 TINY = preset("tiny")
 # Quotient and remainder, tails between arithmetic, three operands, a position, values that several parts use.
 STEPS = [("FMUL", X(0), 1.5), ("EXP", S(0)), ("FADD", S(1), X(1)), ("TANH", S(2)), ("FMAC", S(3), S(0), X(1)), ("TO_INT", S(4)),
-         ("ADD", S(5), INDEX(1)), ("TO_FP", S(6)), ("FLT", S(7), S(3)), ("SELECT", S(2), S(7), S(8)), ("SIGMOID", S(9)), ("FSUB", S(10), S(1))]
+         ("ADD", S(5), INDEX(1)), ("TO_FP", S(6)), ("FLT", S(7), S(3)), ("SELECT", S(2), S(7), S(8)), ("SIGMOID", S(9)),
+         ("FSUB", S(10), S(1))]
 
 
 @pytest.mark.parametrize("dtype", [DType.FP32, DType.BF16])
