@@ -14,6 +14,7 @@ from math import prod
 from hw.config import RDUConfig
 from hw.pcu.program import ProgramError
 
+from .cost import predict
 from .errors import CompileError, NeedsCopy
 from .homes import Layout, layout, with_copy
 from .ir import Core, Graph, Node
@@ -29,6 +30,7 @@ from .sections import sections
 from .simd import map_copy, map_map, map_reduce
 from .split import split_maps
 from .streams import NeedsWords, TooDeep
+from .woven import woven
 
 __all__ = ["FUSIONS", "CompileError", "compile"]
 
@@ -154,8 +156,15 @@ def _try(where: Layout, config: RDUConfig, node: Node, mapper, *arguments, name:
             continue
         if (count := prod(section.launches)) > MOST_LAUNCHES:
             raise CompileError(f"node {node.name!r}: {count} launches, at most {MOST_LAUNCHES}", way_out="use fewer dimensions")
-        return Piece(net, list(itertools.product(*map(range, section.launches))), (node.name,))
+        return Piece(_dealt(net), list(itertools.product(*map(range, section.launches))), (node.name,))
     raise CompileError(f"node {node.name!r}: {problem}", way_out="use fewer dimensions") from problem
+
+
+def _dealt(net: Netlist) -> Netlist:
+    """The kernel dealt to pipelines if that is faster."""
+    dealt = woven(net)
+    fits = dealt and not dealt.used().exceeded(Capacity.of(net.config)) and predict(dealt).cycles < predict(net).cycles
+    return dealt if fits else net
 
 
 def _matmul(where: Layout, config: RDUConfig, node: Node, seed: int | None) -> list[Piece]:

@@ -24,6 +24,7 @@ __all__ = ["VECTORS_PER_CYCLE", "Prediction", "predict"]
 
 VECTORS_PER_CYCLE = 1.1       # from HBM, over all engines, of `small`: two channels of one beat a cycle, less turnarounds and refresh
 BEATS_PER_CHANNEL = 0.55
+PHASED_BEATS = 0.88           # the same where reads and writes take turns by blocks (compiler/woven.py)
 DDR_BYTES_PER_CYCLE = 6.0
 AGCU_RATE = 0.74              # vectors a cycle of one AGCU: its requests under way over the memory's latency
 WORD_RATE = 0.9               # words a cycle of a load engine whose words lie in beats of their own, by the same limit
@@ -57,7 +58,8 @@ def predict(net: Netlist) -> Prediction:
             moved["ddr" if unit.program.segment else "hbm"] += unit.bytes
             if not unit.program.segment:
                 beats += unit.bytes / config.beat_bytes
-    parts.append((beats / (BEATS_PER_CHANNEL * config.hbm.channels), "hbm"))
+    rate = PHASED_BEATS if any(unit.note.get("phased") for unit in net.of_kind("store")) else BEATS_PER_CHANNEL
+    parts.append((beats / (rate * config.hbm.channels), "hbm"))
     parts.append((moved["ddr"] / DDR_BYTES_PER_CYCLE, "ddr"))
     fetched = sum(unit.bytes / config.beat_bytes for unit in net.of_kind("load"))
     parts.append((fetched / (AGCU_RATE * min(len(config.agcu_ports), max(1, sum(1 for _ in net.of_kind("load"))))), "agcu"))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .bias import fold_biases
 from .clean import drop_dead, merge_common
+from .immediates import immediates
 from .infer import infer
 from .ir import Graph
 from .lower import lower
@@ -40,7 +41,7 @@ def front(graph: Graph, *, keep_int8: bool = False, dump: Dump | None = None) ->
     dump("imported", graph)
     passes: dict[str, Callable[[Graph], Graph]] = {
         "inferred": lambda graph: infer(graph, keep_int8=keep_int8), "live": drop_dead, "recognised": recognise, "lowered": lower,
-        "merged": merge_common, "biased": fold_biases, "core": drop_dead,
+        "merged": merge_common, "biased": fold_biases, "immediate": immediates, "core": drop_dead,
     }
     for name, each in passes.items():
         graph = each(graph)

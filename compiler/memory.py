@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hw.config import RDUConfig
+from hw.tln.interleave import DEFAULT_GRANULARITY
 
 from .errors import CompileError
 
-__all__ = ["SLACK", "Symbol", "allocate"]
+__all__ = ["SLACK", "Symbol", "allocate", "round_bytes"]
 
 ALIGN = 256
+LARGE = 4                # rounds of chunks from which on a symbol begins with a round
 SLACK = 4096             # bytes behind the last symbol that vector loads of a ragged end may touch
 TIERS = ("HBM", "DDR")
 
@@ -36,21 +38,27 @@ class Symbol:
         return self.elements * self.size
 
 
+def round_bytes(config: RDUConfig) -> int:
+    """Bytes of a round: one chunk in each HBM channel."""
+    return config.hbm.channels * config.beat_bytes << DEFAULT_GRANULARITY
+
+
 def allocate(symbols: Sequence[Symbol], config: RDUConfig, reserved: int, limits: Mapping[int, int] | None = None) -> list[Symbol]:
     """Every symbol with a place: symbols that are never alive together share addresses; in HBM, and in DDR those with the least
     traffic for their size that do not fit. ``reserved``: bytes of HBM kept for kernel images.
 
     Raises :class:`CompileError` if both tiers are too small.
     """
-    room = {0: config.hbm.bytes - reserved - SLACK, 1: config.ddr.bytes - SLACK} | dict(limits or {})
+    whole = round_bytes(config)
+    room = {0: config.hbm.bytes - reserved - SLACK - whole, 1: config.ddr.bytes - SLACK} | dict(limits or {})
     spilled: set[str] = set()
     while True:
-        placed, used = _first_fit([symbol for symbol in symbols if symbol.name not in spilled])
+        placed, used = _first_fit([symbol for symbol in symbols if symbol.name not in spilled], whole)
         if used <= room[0]:
             break
         left = [symbol for symbol in symbols if symbol.name not in spilled]
         spilled.add(min(left, key=lambda s: (s.traffic / max(s.bytes, 1), -s.bytes, s.name)).name)
-    in_ddr, used = _first_fit([symbol for symbol in symbols if symbol.name in spilled])
+    in_ddr, used = _first_fit([symbol for symbol in symbols if symbol.name in spilled], ALIGN)
     if used > room[1]:
         raise CompileError(f"the tensors need {used} bytes of DDR beside {room[0]} of HBM, which has room for {room[1]}",
                            way_out="use a larger preset or a smaller batch")
@@ -58,14 +66,15 @@ def allocate(symbols: Sequence[Symbol], config: RDUConfig, reserved: int, limits
     return [places[symbol.name] for symbol in symbols]
 
 
-def _first_fit(symbols: Sequence[Symbol]) -> tuple[list[Symbol], int]:
-    """Places by decreasing size at the lowest address that is free while the symbol lives; and the end of the region."""
+def _first_fit(symbols: Sequence[Symbol], whole: int) -> tuple[list[Symbol], int]:
+    """Places by decreasing size at the lowest address that is free while the symbol lives, of large ones a multiple of ``whole``; and
+    the end of the region."""
     done: list[Symbol] = []
     for symbol in sorted(symbols, key=lambda s: (-s.bytes, s.first, s.name)):
-        address = 0
+        address, align = 0, whole if symbol.bytes >= LARGE * whole else ALIGN
         for other in sorted((o for o in done if o.first <= symbol.last and symbol.first <= o.last), key=lambda o: o.address):
             if address + symbol.bytes <= other.address:
                 break
-            address = max(address, -(-(other.address + other.bytes) // ALIGN) * ALIGN)
+            address = max(address, -(-(other.address + other.bytes) // align) * align)
         done.append(replace(symbol, address=address))
     return done, max((symbol.address + symbol.bytes for symbol in done), default=0)

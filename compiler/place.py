@@ -1,7 +1,8 @@
 """Placement of a netlist by simulated annealing, and the kernel that results.
 
-The cost of a placement is the sum over all flows of packets times the links of a shortest tree's half perimeter. The same netlist
-and seed always give the same placement.
+The cost of a placement is the sum over all flows of packets times the links of a shortest tree's half perimeter, and how unevenly
+the AGCUs share the traffic with memory: each sends one request a cycle, and its engines divide the requests that it can have under
+way. The same netlist and seed always give the same placement.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from .route import RouteError, Router
 __all__ = ["build_kernel", "place", "route_netlist"]
 
 TRIES = 3
+CROWDED = 100            # what it costs if one AGCU carries all traffic, in packets (as weighed) times links
 
 
 class _Sites:
@@ -64,6 +66,16 @@ def place(netlist: Netlist, seed: int = 0) -> dict[VirtualUnit, tuple]:
         rows, columns = zip(*points, strict=True)
         return weight[number] * (max(rows) - min(rows) + max(columns) - min(columns) + 0.3 * len(points))
 
+    moved = {unit: unit.bytes for unit in netlist.units if unit.kind in ("load", "store")}
+    most = max(sum(moved.values()), 1)
+
+    def crowd() -> float:
+        """How unevenly the AGCUs share the traffic."""
+        share = [0.0] * len(config.agcu_ports)
+        for unit, count in moved.items():
+            share[where[unit][1]] += count / most
+        return CROWDED * sum(part * part for part in share)
+
     units = netlist.units
     steps = 150 * len(units) if len(units) > 2 else 0
     temperature = 4.0
@@ -72,27 +84,33 @@ def place(netlist: Netlist, seed: int = 0) -> dict[VirtualUnit, tuple]:
         unit = random_.choice(units)
         target = random_.choice(sites.places[unit.kind])
         other = next((u for u in units if u.kind == unit.kind and where[u] == target), None)
-        if target == where[unit]:
+        if target == where[unit] or not _may_be(unit, target) or (other and not _may_be(other, where[unit])):
             continue
         changed = list(dict.fromkeys(touching[unit] + (touching[other] if other else [])))
-        before = sum(map(length, changed))
+        engine = unit in moved
+        before = sum(map(length, changed)) + (crowd() if engine else 0)
         old = where[unit]
         where[unit] = target
         if other:
             where[other] = old
-        if (unit.kind in ("load", "store") and not _agcus_fit(netlist, where)) or (
-                (rise := sum(map(length, changed)) - before) > 0 and random_.random() >= math.exp(-rise / temperature / 4)):
+        rise = sum(map(length, changed)) + (crowd() if engine else 0) - before
+        if (engine and not _agcus_fit(netlist, where)) or (rise > 0 and random_.random() >= math.exp(-rise / temperature / 4)):
             where[unit] = old
             if other:
                 where[other] = target
     return where
 
 
+def _may_be(unit: VirtualUnit, at: tuple) -> bool:
+    """Whether a unit may be at a place: engines that are bound to an AGCU (``note["agcu"]``) only there."""
+    return unit.note.get("agcu", at[1]) == at[1]
+
+
 def _first_fit(netlist: Netlist, sites: _Sites) -> dict[VirtualUnit, tuple]:
     where: dict[VirtualUnit, tuple] = {}
     free = {kind: list(places) for kind, places in sites.places.items()}
     # Engines in rounds over the AGCUs, those with scalar ports first.
-    order = sorted(netlist.units, key=lambda unit: -(2 * unit.is_word + unit.scalar_inputs))
+    order = sorted(netlist.units, key=lambda unit: ("agcu" not in unit.note, -(2 * unit.is_word + unit.scalar_inputs)))
     for unit in order:
         choices = free[unit.kind]
         if unit.kind in ("load", "store"):
@@ -100,7 +118,7 @@ def _first_fit(netlist: Netlist, sites: _Sites) -> dict[VirtualUnit, tuple]:
             for other in where.values():
                 if other[0] == "agcu":
                     crowd[other[1]] += 1
-            choices = sorted(choices, key=lambda place: (crowd[place[1]], place))
+            choices = sorted(filter(lambda place: _may_be(unit, place), choices), key=lambda place: (crowd[place[1]], place))
         for candidate in choices:
             where[unit] = candidate
             if unit.kind in ("pcu", "pmu") or _agcus_fit(netlist, where):

@@ -17,7 +17,7 @@ from sw_driver.memory import Buffer
 from . import exact
 from .errors import CompileError
 from .ir import DType, Graph, Tensor
-from .memory import SLACK, Symbol
+from .memory import SLACK, Symbol, round_bytes
 from .netlist import Netlist
 from .place import build_kernel
 
@@ -87,9 +87,14 @@ class Statistics:
 
 @dataclass
 class _Bound:
-    """The program on one device."""
+    """The program on one device; ``first``: address of each tier's region."""
 
     regions: dict[int, Buffer]
+    first: dict[int, int]
+
+    def offset(self, symbol: Symbol) -> int:
+        """Where a symbol lies in the buffer of its tier."""
+        return self.first[symbol.tier] - self.regions[symbol.tier].address + symbol.address
 
 
 @dataclass(eq=False)
@@ -132,7 +137,7 @@ class Program:
         start = device.cycles
         for launch in self.launches:
             record = self.kernels[launch.kernel]
-            arguments = {name: bound.regions[tier].address + offset for name, (tier, offset) in launch.arguments.items()}
+            arguments = {name: bound.first[tier] + offset for name, (tier, offset) in launch.arguments.items()}
             done = device.launch(record.kernel, max_cycles=max_cycles, **arguments)
             if observe:
                 observe(done.cycles)
@@ -154,12 +159,13 @@ class Program:
     def _bind(self, device: Device) -> _Bound:
         if device in self._bound:
             return self._bound[device]
-        regions = {}
+        regions, whole = {}, round_bytes(self.config)
         for tier in (0, 1):
             size = max((s.address + s.bytes for s in self.symbols.values() if s.tier == tier), default=0)
             if size:
-                regions[tier] = device.allocate(tier, size + SLACK)
-        bound = self._bound[device] = _Bound(regions)
+                regions[tier] = device.allocate(tier, size + SLACK + whole)
+        first = {tier: -(-region.address // whole) * whole for tier, region in regions.items()}
+        bound = self._bound[device] = _Bound(regions, first)
         for name, tensor in self.constants.items():
             self._write(device, bound, name, tensor.value, tensor.dtype)
         return bound
@@ -170,11 +176,11 @@ class Program:
         if symbol.size == 4 and dtype is not DType.FP32:
             value = exact.to_bits(value, dtype)
         if value.size:
-            device.write(bound.regions[symbol.tier], value, symbol.address)
+            device.write(bound.regions[symbol.tier], value, bound.offset(symbol))
 
     def _read(self, device: Device, bound: _Bound, name: str, tensor: Tensor) -> np.ndarray:
         symbol = self.symbols[name]
-        region = bound.regions[symbol.tier]
+        region, offset = bound.regions[symbol.tier], bound.offset(symbol)
         if symbol.size == 2:
-            return device.read(region, np.uint16, tensor.shape, symbol.address).view(tensor.dtype.numpy)
-        return exact.from_bits(device.read(region, np.uint32, tensor.shape, symbol.address), tensor.dtype)
+            return device.read(region, np.uint16, tensor.shape, offset).view(tensor.dtype.numpy)
+        return exact.from_bits(device.read(region, np.uint32, tensor.shape, offset), tensor.dtype)

@@ -24,6 +24,7 @@ from .place import route_netlist
 from .reorder import reordered
 from .simd import map_map, map_placed, map_reduce
 from .streams import NeedsWords, TooDeep
+from .woven import woven
 
 __all__ = ["sections"]
 
@@ -157,6 +158,9 @@ class _Cutter:
         best = self._tried(nodes)
         if not isinstance(best, Netlist):
             return best
+        dealt = woven(best)
+        if dealt and not dealt.used().exceeded(self.capacity) and predict(dealt).cycles < predict(best).cycles:
+            return dealt
         spare = self.capacity.pcu // max(best.used().pcu, 1)
         for count in (count for count in COPIES if count <= spare):
             copied = self._tried(nodes, count=count)

@@ -128,3 +128,12 @@ def test_gemm_mul_transpose_gemm_is_one_kernel(device, dtype):
     for net in nets:
         assert [unit.symbol for unit in net.of_kind("store")] == [graph.outputs[0]] * (1 if net is nets[0] else 2)
         assert any(unit.kind == "pmu" and unit.program.pitch for unit in net.units)
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [((37, 240), DType.FP32), ((64, 256), DType.BF16)])
+def test_long_element_wise_kernels(device, shape, dtype):
+    """Dealt to a pipeline for each channel; the first has a remainder of its own."""
+    b = Builder("long")
+    x, z = b.input("x", shape, dtype), b.input("z", shape, dtype)
+    graph = b.graph(b.map([b.map([x], [("FMUL", X(0), 3.0)]), z], [("FADD", X(0), X(1)), ("FMUL", S(0), X(1))]))
+    assert check(device, graph, "full").kernels == 1

@@ -170,9 +170,9 @@ def test_dump(tmp_path):
     made = one_node("Softmax", X)
     core(made, dump=Dump(tmp_path / "deep"))
     names = sorted(path.name for path in (tmp_path / "deep").iterdir())
-    assert names[:2] == ["00-imported.svg", "00-imported.txt"] and names[-1] == "07-core.txt"
-    assert "softmax#0" in (tmp_path / "deep" / "07-core.txt").read_text()
-    assert (tmp_path / "deep" / "07-core.svg").read_text().count("<g>") == 5
+    assert names[:2] == ["00-imported.svg", "00-imported.txt"] and names[-1] == "08-core.txt"
+    assert "softmax#0" in (tmp_path / "deep" / "08-core.txt").read_text()
+    assert (tmp_path / "deep" / "08-core.svg").read_text().count("<g>") == 5
 
 
 def test_elementwise_work_is_done_in_the_order_in_which_tensors_lie():

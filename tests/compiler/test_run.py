@@ -48,7 +48,7 @@ def test_run(folder):
     assert found["cycles"] == sum(launch["cycles"] for launch in found["launches"]) > 0
     assert found["kernels"] == len(found["launches"]) and found["bytes"]["hbm"] > 16 * 64 * 4
     assert found["predicted_cycles"] == sum(launch["predicted_cycles"] for launch in found["launches"])
-    assert set(found["outputs"]) == {"probabilities", "digit"} and (dump / "07-core.svg").exists()
+    assert set(found["outputs"]) == {"probabilities", "digit"} and (dump / "08-core.svg").exists()
     session = onnxruntime.InferenceSession(folder / "digits_mlp.onnx", providers=["CPUExecutionProvider"])
     with np.load(folder / "digits_mlp.npz") as arrays, np.load(output) as outputs:
         for name, expected in zip(("probabilities", "digit"), session.run(["probabilities", "digit"], dict(arrays)), strict=True):
