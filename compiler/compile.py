@@ -220,7 +220,7 @@ def _update(where: Layout, config: RDUConfig, node: Node) -> list[Piece]:
         shape = where.graph[node.inputs[0]].shape
         pieces.append(_try(where, config, node, map_copy, node.inputs[0], Pattern.contiguous(prod(shape)), shape,
                            name=f"{node.name} copy"))
-    return [*pieces, _try(where, config, node, map_update)]
+    return [*pieces, _try(where, config, node, map_update, copied=True)]
 
 
 # Assembly -----------------------------------------------------------------------------------------------------------------

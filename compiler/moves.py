@@ -54,9 +54,13 @@ def map_gather(section: Section, node: Node) -> None:
     store_rows(section.net, port, home.stored(), [(count, elements)] if count > 1 else [], [(elements, 1)])
 
 
-def map_update(section: Section, node: Node) -> None:
-    """Adds an UPDATE of rows in the output's own place."""
-    _, values, indices = node.inputs
+def map_update(section: Section, node: Node, *, copied: bool = False) -> None:
+    """Adds an UPDATE of rows in the output's own place; ``copied``: another kernel has put the target there."""
+    target, values, indices = node.inputs
+    if not copied and section.homes[target].symbol != section.homes[node.output].symbol:
+        raise Unstreamable("the target is copied first")
+    if target in section.feeds or indices in section.feeds:
+        raise Unstreamable("the target of an update and its indices are in memory before")
     shape = section.graph[node.output].shape
     elements, count = prod(shape[1:]), prod(section.graph[indices].shape)
     row = _row_bytes(section, node.output, elements, "the target")

@@ -17,6 +17,7 @@ from .homes import Layout, is_reshape
 from .ir import Core, Node
 from .mapping import Feed, Section, Unstreamable
 from .matmul import map_matmul
+from .moves import map_gather, map_update
 from .netlist import Capacity, Netlist
 from .pattern import NotAffine
 from .peephole import join_units
@@ -28,7 +29,8 @@ from .woven import woven
 
 __all__ = ["sections"]
 
-MAPPERS = {Core.MAP: map_map, Core.REDUCE: map_reduce, Core.MATMUL: map_matmul, Core.COPY: map_placed}
+MAPPERS = {Core.MAP: map_map, Core.REDUCE: map_reduce, Core.MATMUL: map_matmul, Core.COPY: map_placed, Core.GATHER: map_gather,
+           Core.UPDATE: map_update}
 LAUNCH = 100             # cycles that one launch less is worth
 WIDTHS = (8, 6, 4, 3, 2)
 COPIES = (16, 8, 4, 3, 2)
@@ -191,7 +193,7 @@ class _Cutter:
         inside = {self.root(name) for node in nodes for name in node.inputs if name} & made
         net = Netlist(self.config, "+".join(node.name for node in nodes) if len(nodes) < 4 else f"{nodes[0].name} ... {nodes[-1].name}")
         written = {homes[name].symbol for name in kept}
-        for name in (name for node in nodes for name in filter(None, node.inputs)):
+        for name in (name for node in nodes for name in filter(None, node.inputs[node.op is Core.UPDATE:])):      # its target is in place
             if self.root(name) not in made and homes[name].symbol in written:
                 raise Unstreamable(f"{name} is written in this kernel")
         if count == 1:
