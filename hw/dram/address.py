@@ -41,7 +41,8 @@ def split_address(timing: DRAMTiming, address) -> Cat:
     of the group, rest of the column, bank in its group, row. As many bank groups follow each other quickly as a sequential
     stream needs to meet tCCD_S, not tCCD_L. The others rest for 2 KiB meanwhile: long enough to open another row. A stream uses
     up whole rows before it needs other banks.
-    All row bits are folded into the bank, so that streams a power of two apart do not meet in one bank. Where a row outlives a chunk,
+    The row bits are folded into the bank, so that streams a power of two apart do not meet in one bank; not the lowest one, so that
+    the row a stream comes to next is seldom in the bank that it leaves. Where a row outlives a chunk,
     the bank alone decides which half of the groups a chunk begins with: of two streams that take turns at one bank, one ends in
     the half in which the other does not begin, whose row opens in time. Small rows are used up by then; there row bits are folded
     into all of the group. One-to-one.
@@ -50,14 +51,14 @@ def split_address(timing: DRAMTiming, address) -> Cat:
     for name, width in address_fields(timing).items():
         part[name] = address[at:at + width]
         at += width
-    row, bits, low, high = part["row"], geometry.bank_bits, part["group_low"], part["group_high"]
+    row, bits, low, high = Cat(Const(0, 1), part["row"][1:]), geometry.bank_bits, part["group_low"], part["group_high"]
     if not len(part["high"]):
         width = bits + geometry.group_bits
         group, bank = _folded(Cat(low, high), row, bits, width), _folded(part["bank"], row, 0, width)
     else:
         bank = _folded(part["bank"], row, 0, bits)
         group = Cat(_folded(low, row, bits, bits + len(low)), (high ^ Cat(bank, Const(0, len(high))))[:len(high)])
-    return Cat(group, bank, row, part["low"], part["middle"], part["high"])
+    return Cat(group, bank, part["row"], part["low"], part["middle"], part["high"])
 
 
 def _folded(value, row, first: int, step: int):
@@ -73,7 +74,7 @@ def locate(timing: DRAMTiming, address: int) -> tuple[int, int, int]:
     for name, width in widths.items():
         part[name] = address & ((1 << width) - 1)
         address >>= width
-    group, bank, row = part["group_low"] | part["group_high"] << widths["group_low"], part["bank"], part["row"]
+    group, bank, row = part["group_low"] | part["group_high"] << widths["group_low"], part["bank"], part["row"] & ~1
     bits, tied = geometry.bank_bits, bool(widths["high"])
     folded = widths["group_low"] if tied else geometry.group_bits
     for low in range(0, geometry.row_bits, bits if tied else bits + folded):
@@ -83,7 +84,7 @@ def locate(timing: DRAMTiming, address: int) -> tuple[int, int, int]:
     if tied:
         group ^= (bank & ((1 << widths["group_high"]) - 1)) << widths["group_low"]
     column = part["low"] | (part["middle"] | part["high"] << widths["middle"]) << widths["low"]
-    return bank << geometry.group_bits | group, row, column
+    return bank << geometry.group_bits | group, part["row"], column
 
 
 def bank_index(geometry: DRAMGeometry, group: Signal, bank: Signal) -> Cat:

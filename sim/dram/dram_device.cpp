@@ -192,9 +192,10 @@ size_t DramDevice::place(int group, int bank, int row, int column) const {
     const bool tied = highBits > 0;
     const int lowBits = rules.low_group_bits, folded = tied ? lowBits : groupBits;
     size_t g = group, b = bank;
+    const int folds = row & ~1;
     if (tied) g ^= bits(bank, 0, groupBits - lowBits) << lowBits;
-    for (int at = 0; row >> at; at += tied ? bankBits : bankBits + folded) b ^= bits(row, at, bankBits);
-    for (int at = bankBits; row >> at; at += bankBits + folded) g ^= bits(row, at, folded);
+    for (int at = 0; folds >> at; at += tied ? bankBits : bankBits + folded) b ^= bits(folds, at, bankBits);
+    for (int at = bankBits; folds >> at; at += bankBits + folded) g ^= bits(folds, at, folded);
     size_t beat = size_t(row) % rules.rows;
     auto append = [&](size_t value, int width) { beat = beat << width | value; };
     append(b, bankBits);

@@ -65,7 +65,7 @@ def test_no_request_waits_for_ever(memory):
     t, policy = memory.timing, ControllerPolicy()
     row = t.geometry.columns * t.geometry.banks
     address = np.tile(np.arange(t.geometry.columns) % 2, 300)
-    address[100] = row * (t.geometry.banks + 1)      # the same bank, another row: both folds cancel
+    address[100] = row                               # the same bank, another row: its lowest bit is not folded
     # A forced refresh pays all that is owed; after it everything may have to be opened again.
     bound = policy.age_limit + policy.postpone * t.rfc + 4 * t.rc + 64 * t.ccd_l
     assert memory.run(address, [0] * len(address))["latency"][100] < bound
