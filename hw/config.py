@@ -279,6 +279,16 @@ class RDUConfig:
     def agcu_id(self, index: int) -> int:
         return 2 * self.rows * self.columns + index
 
+    @property
+    def channels(self) -> list[str]:
+        """What the top-level network leads to, in the order of its ports: "hbm0", "ddr0", "link0" and so on."""
+        return [f"{name}{index}" for name, count in (("hbm", self.hbm.channels), ("ddr", self.ddr.channels), ("link", self.peer.links))
+                for index in range(count)]
+
+    def channel_id(self, index: int) -> int:
+        """Number by which the event counters of ``channels[index]`` are selected; there is nothing to configure."""
+        return self.agcu_id(len(self.agcu_ports)) + index
+
     # JSON -----------------------------------------------------------------------------------------------------------------
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True)

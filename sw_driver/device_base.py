@@ -18,7 +18,7 @@ from .errors import DeviceError, DeviceFault, DeviceTimeout
 from .memory import Buffer, DeviceMemoryError, TierAllocator
 from .resident import Resident
 from .turns import TurnLock
-from .units import unit_names
+from .units import counter_units
 
 __all__ = ["DDR", "HBM", "SEGMENT_OF_TIER", "DeviceBase", "peer_segment"]
 
@@ -47,7 +47,7 @@ class DeviceBase:
         self._segments = [everywhere | {
             peer_segment(link): Segment(base=peer_address(link=link, agcu=agcu), size=1 << 32, tier=Tier.PEER)
             for link in range(self.config.peer.links)} for agcu in range(len(self.config.agcu_ports))]     # of each AGCU, by number
-        self._names = {number: name for name, number in unit_names(self.config).items()}
+        self._names = {number: name for name, number in counter_units(self.config).items()}
         try:
             self._check_identity()
             self._write_segments()

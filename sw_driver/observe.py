@@ -32,7 +32,8 @@ class Observed(SoftwareLaunch):
     stall_cycles = 20_000             # between two looks at whether anything moves; 0: no look
 
     def counters(self, units: list[str] | None = None, events: tuple[str, ...] | None = None) -> Counters:
-        """Event counters by unit and event name; all, or those of ``units`` that are among ``events``."""
+        """Event counters by unit and event name; all, or those of ``units`` that are among ``events``. Memory channels and links are
+        among them ("hbm0", "ddr0", "link0")."""
         with self._lock:
             values: Counters = {}
             for number, name in sorted(self._names.items()):
@@ -99,5 +100,5 @@ class Observed(SoftwareLaunch):
         return [*self._loaded.values()]
 
     def _cores(self) -> list[str]:
-        return [name for name in self._names.values() if not name.startswith("switch")]
+        return [name for name in self._names.values() if name.startswith(("pcu", "pmu", "agcu"))]
 

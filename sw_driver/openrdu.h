@@ -142,7 +142,7 @@
 #define ORDU_ERROR_CODE_MASK 0x0000000fu
 #define ORDU_ERROR_POSITION_LSB 8
 #define ORDU_ERROR_POSITION_MASK 0xffffff00u
-/* An event counter of a unit. (read and write) */
+/* An event counter of a unit, a memory channel or a link to another socket. (read and write) */
 #define ORDU_COUNTER_SELECT 0x070u
 #define ORDU_COUNTER_SELECT_INDEX_LSB 0
 #define ORDU_COUNTER_SELECT_INDEX_MASK 0x000000ffu

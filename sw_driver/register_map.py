@@ -5,11 +5,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
+from hw.config import PeerConfig, preset
 from hw.host.instructions import Opcode, instruction_table
 from hw.host.registers import REGISTERS, LauncherError
+from hw.socket import event_counters
+
+from .units import counter_units
 
 __all__ = ["c_header", "generated", "markdown"]
 
@@ -41,7 +46,20 @@ def markdown() -> str:
         bits = [f"`{f.name}` {f.lsb + f.width - 1}..{f.lsb}" if f.width > 1 else f"`{f.name}` {f.lsb}" for f in item.fields]
         fields = "; ".join(f"{bit}: {f.description}" if f.description else bit for bit, f in zip(bits, item.fields, strict=True))
         lines.append(f"| {item.address:#05x}{last} | `{item.name}` | {item.access.name} | {item.description} | {fields} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_counters()]) + "\n"
+
+
+def _counters() -> list[str]:
+    """The event counters of everything that has some, as a table."""
+    config = dataclasses.replace(preset("small"), peer=PeerConfig(links=1))
+    lines = ["", "## Event counters", "",
+             "What COUNTER_SELECT.index selects, of preset `small` with a link to another socket. Those of channels and links "
+             "go on through a TILE_RESET.", "", "| units | COUNTER_SELECT.unit | events, from index 0 on |", "|---|---|---|"]
+    units = counter_units(config)
+    for kind, events in event_counters(config).items():
+        numbers = [number for name, number in units.items() if name.startswith(kind)]
+        lines.append(f"| {kind} | {', '.join(map(str, numbers))} | {', '.join(f'`{event}`' for event in events)} |")
+    return lines
 
 
 def generated() -> dict[Path, str]:

@@ -19,7 +19,7 @@ from .kernel import encode_image
 from .schedule import Launch, Leave, Loop, Read, Schedule, Set, Signal, Wait, WaitCounter, WaitMemory, WaitToken, Write
 from .schedule_code import TEMPORARIES
 from .schedule_launch import LaunchCode
-from .units import event_names, unit_names
+from .units import counter_units, event_names
 from .values import WORD
 
 __all__ = ["Compiled", "Compiler", "compile_schedule"]
@@ -66,7 +66,7 @@ class Compiler:
 
     def __init__(self, schedule: Schedule, config: RDUConfig):
         self.schedule, self.config, self.shadow = schedule, config, config.shadow and schedule.shadow
-        self.units = unit_names(config)
+        self.units = counter_units(config)
         self.registers = {value: 1 + number for number, value in enumerate(schedule.values)}
         self.spare = range(1 + len(schedule.values), TEMPORARIES[0] + 1)         # for values that wait until their group is idle
         self.images: dict[bytes, int] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hw.config import RDUConfig
 
-__all__ = ["event_names", "unit_names"]
+__all__ = ["counter_units", "event_names", "unit_names"]
 
 
 def unit_names(config: RDUConfig) -> dict[str, int]:
@@ -14,8 +14,13 @@ def unit_names(config: RDUConfig) -> dict[str, int]:
     return names | {f"agcu{index}": config.agcu_id(index) for index in range(len(config.agcu_ports))}
 
 
-def event_names(config: RDUConfig, unit: str) -> list[str]:
-    """The counters of the unit called ``unit``, in the order of their index."""
-    from hw.tile import counter_names
+def counter_units(config: RDUConfig) -> dict[str, int]:
+    """Everything that has event counters: the units, the memory channels ("hbm0", "ddr0") and the links to other sockets ("link0")."""
+    return unit_names(config) | {name: config.channel_id(index) for index, name in enumerate(config.channels)}
 
-    return counter_names(config)[unit.rstrip("0123456789(,)")]
+
+def event_names(config: RDUConfig, unit: str) -> list[str]:
+    """The counters of the unit or channel called ``unit``, in the order of their index."""
+    from hw.socket import event_counters
+
+    return event_counters(config)[unit.rstrip("0123456789(,)")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hw.config import RDUConfig
 from hw.host.instructions import Decoded, Opcode, ScheduleError, decode
 
-from .units import event_names, unit_names
+from .units import counter_units, event_names
 
 __all__ = ["waits_for", "where_it_is"]
 
@@ -32,7 +32,7 @@ def waits_for(config: RDUConfig, step: Decoded) -> str:
     if opcode == Opcode.WAIT_MEMORY:
         return (f"the {_word(value)} to be {COMPARISONS[value['compare']]} {_sum(value['b'], value['value'])}")
     if opcode == Opcode.WAIT_COUNTER:
-        names = {number: name for name, number in unit_names(config).items()}
+        names = {number: name for name, number in counter_units(config).items()}
         unit = names.get(value["unit"], f"unit {value['unit']}, which does not exist")
         events = event_names(config, unit) if value["unit"] in names else []
         event = events[value["index"]] if value["index"] < len(events) else f"counter {value['index']}, which does not exist"

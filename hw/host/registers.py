@@ -9,7 +9,7 @@ __all__ = ["ADDRESS_BITS", "ID_VALUE", "REGISTERS", "VERSION_VALUE", "Access", "
 
 ADDRESS_BITS = 12                  # of the AXI4-Lite port, in bytes
 ID_VALUE = 0x5544524F              # "ORDU" in memory order
-VERSION_VALUE = 0x0001_0002        # major in the high half: a driver refuses another major
+VERSION_VALUE = 0x0001_0003        # major in the high half: a driver refuses another major
 
 
 class Access(enum.Enum):
@@ -157,8 +157,9 @@ REGISTERS: tuple[Register, ...] = (
     Register("ERROR", 0x068, RO, "Why the launcher has halted.",
              (Field("code", 0, 4, "hw.host.registers.LauncherError"),
               Field("position", 8, 24, "index of the word in the image or schedule"))),
-    Register("COUNTER_SELECT", 0x070, RW, "An event counter of a unit.",
-             (Field("index", 0, 8, "order of the unit's event list"), Field("unit", 16, 14, "number on the config network"))),
+    Register("COUNTER_SELECT", 0x070, RW, "An event counter of a unit, a memory channel or a link to another socket.",
+             (Field("index", 0, 8, "order of the unit's event list"),
+              Field("unit", 16, 14, "number on the config network; channels and links follow the last AGCU"))),
     Register("COUNTER_VALUE", 0x074, RO, "The selected counter; COUNTER_SELECT.index then advances by one.", read_effect=True,
              may_stall=True),
     Register("INTERLEAVE", 0x078, RW,
