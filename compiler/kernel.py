@@ -108,6 +108,10 @@ class KernelBuilder:
         """A flow on the scalar fabric."""
         self._flow("scalar", source, destinations, rate, **kind)
 
+    def token(self, source: Unit, wire: int, destination: Unit) -> None:
+        """Wire ``wire`` from a unit's outputs to the same wire of another's inputs, or of its own."""
+        self._flow("control", (*source.endpoint, wire), ((*destination.endpoint, wire),), 0.01)
+
     def destination(self, end: tuple, fabric: str = "vector") -> int:
         """What a packet of a flow ``by_data`` has in the low bits of its first word to go to input ``end``."""
         return Fabric(self.config, fabric).word(end)

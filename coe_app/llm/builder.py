@@ -100,7 +100,7 @@ class DecoderKernel(KernelBuilder):
 
     def token(self, source: Stream, wire: int, destination: Stream) -> None:
         """Wire ``wire`` from one AGCU's outputs to the same wire of another's inputs."""
-        self._flow("control", (*source.unit.endpoint, wire), ((*destination.unit.endpoint, wire),), 0.01)
+        super().token(source.unit, wire, destination.unit)
 
     def merge(self, source: tuple, *destinations: tuple, rate: float = 0.1) -> None:
         """A flow on the vector fabric that meets others at its destinations; who sends when is the kernel's affair."""
