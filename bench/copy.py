@@ -4,9 +4,10 @@
 
 Metrics: ``share_of_ddr_peak``, beats copied (or filled) times the cycles that a beat takes on the DDR data bus, over the cycles from
 ``execute`` to not busy; ``share_of_refresh_limit``, the same over what refresh leaves. Cases "alone" and "shared, R": meanwhile
-another AGCU streams from HBM into a kernel that takes R vectors a cycle from a buffer. ``stream_vectors_per_cycle``: what that kernel
-got, alone and shared; ``kept_of_alone``: both sides' shared rate over their rate alone. ``share_of_hbm_peak``: several AGCUs
-stream at once from random places, each as fast as it can, over the peak of all HBM channels. Every copy is compared.
+another AGCU streams from HBM into a kernel that takes R vectors a cycle from a buffer; "shared, 2 x R": two of them do.
+``stream_vectors_per_cycle``: what these kernels got, alone and shared; ``kept_of_alone``: both sides' shared rate over their rate
+alone. ``share_of_hbm_peak``: several AGCUs stream at once from random places, each as fast as it can, over the peak of all HBM
+channels. Every copy is compared.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from .memory_system import MemoryBench
 DESCRIPTION = "share of the DDR peak that a copy between the tiers reaches; --kib N (default 128; with --full 512) --seed N"
 
 HBM, DDR = 0, 1
-PACES = {"1.00": [0], "0.75": [0, 0, 0, 1], "0.50": [0, 1]}
+PACES = {"1.00": (1, [0]), "0.75": (1, [0, 0, 0, 1]), "0.50": (1, [0, 1]), "2 x 0.75": (2, [0, 0, 0, 1])}     # streams, stalls
 STREAM = 60_000              # beats of a stream, then it begins again
 WARM = 1000                  # cycles before a stream is measured
 
@@ -57,25 +58,26 @@ class Copies:
         self.system.check()
         return (sum(self.system.vectors(agcu) for agcu in agcus) - sum(before)) / cycles
 
-    def copy(self, source: int | None, target: int, beats: int, pace=None) -> tuple[float, float]:
-        """Copies from tier to tier (None: a fill), beside AGCU 0's stream if there is a ``pace``. Returns (share of the DDR peak,
-        vectors of the stream a cycle)."""
+    def copy(self, source: int | None, target: int, beats: int, streams: int = 0, pace=None) -> tuple[float, float]:
+        """Copies from tier to tier (None: a fill), beside the streams of the first AGCUs. Returns (share of the DDR peak, vectors of
+        the streams a cycle)."""
         system, bench, beat, copier = self.system, self.bench, self.config.beat_bytes, self.copier
-        system.start(loop=1 << copier, take=(0,), paces={0: pace} if pace else None)
+        streaming = range(streams)
+        system.start(loop=1 << copier, take=tuple(streaming), paces={agcu: pace for agcu in streaming})
         image = np.random.default_rng(beats).integers(0, 256, (beats, beat), dtype=np.uint8)
         first = ((self.config.hbm.bytes, self.config.ddr.bytes)[source or 0] * 3 // 4) // beat
         if source is not None:
             system.fill(source, first, image)
-        if pace:
-            self._streams((0,))
+        if streams:
+            self._streams(streaming)
         loops = (Loop(64, beat), Loop(beats // 64, 64 * beat))
         load = (LoadProgram(base=0x3F800000, loops=loops, access=Access.FILL) if source is None else
                 LoadProgram(segment=source, base=first * beat, loops=loops))
         system.program(copier, AGCUProgram(loads=(load,), stores=(StoreProgram(segment=target, loops=loops),)))
-        start, vectors = bench.cycle, system.vectors(0)
+        start, before = bench.cycle, sum(map(system.vectors, streaming))
         bench.pulse("execute", 1 << copier)
-        bench.run(beats * 40 + 10_000, until={"busy": 1 if pace else 0}, progress_limit=0)
-        cycles, vectors = bench.cycle - start, system.vectors(0) - vectors
+        bench.run(beats * 40 + 10_000, until={"busy": (1 << streams) - 1}, progress_limit=0)
+        cycles, vectors = bench.cycle - start, sum(map(system.vectors, streaming)) - before
         expected = image if source is not None else np.full((beats, beat // 4), 0x3F800000, "<u4").view(np.uint8)
         assert (system.beats(target, 0, beats) == expected).all(), "the copy differs"
         system.check()
@@ -98,13 +100,15 @@ def run(config: RDUConfig, console, *, full: bool = False, kib: int = 128, seed:
             alone[name] = copies.copy(source, target, beats)[0]
             metrics += [metric("share_of_ddr_peak", f"{name} alone", alone[name], "ratio"),
                         metric("share_of_refresh_limit", f"{name} alone", alone[name] / limit, "ratio")]
-        for rate, pace in PACES.items():
+        for rate, (count, pace) in PACES.items():
             step(f"stream {rate}")
-            stream = copies.stream((0,), pace, 20_000)
+            if count > agcus:
+                continue
+            stream = copies.stream(range(count), pace, 20_000)
             metrics.append(metric("stream_vectors_per_cycle", f"alone, {rate}", stream, "vectors/cycle"))
             for name, source, target in (("DDR to HBM", DDR, HBM), ("HBM to DDR", HBM, DDR)):
                 step(f"{name} beside {rate}")
-                share, beside = copies.copy(source, target, beats, pace)
+                share, beside = copies.copy(source, target, beats, count, pace)
                 case = f"{name} shared, {rate}"
                 metrics += [metric("share_of_ddr_peak", case, share, "ratio"),
                             metric("stream_vectors_per_cycle", case, beside, "vectors/cycle"),
