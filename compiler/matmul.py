@@ -34,7 +34,7 @@ __all__ = ["Problem", "Tiling", "grids", "map_matmul", "parts", "problem_of", "t
 
 @dataclass(frozen=True)
 class Tiling:
-    """A tile is ``rows`` x (``blocks`` x lanes) outputs, its k comes in ``chunks`` of ``k``; ``groups`` as in
+    """A tile is ``rows`` x (``blocks`` x lanes) outputs, its k comes in ``chunks`` of ``k``; ``groups`` and ``stages_per_row`` as in
     :class:`~hw.pcu.program.SystolicProgram`; ``reuse``: rows are brought once for all column tiles."""
 
     rows: int
@@ -43,10 +43,16 @@ class Tiling:
     k: int
     chunks: int
     reuse: bool
+    stages_per_row: int = 1
+
+    @property
+    def steps_each(self) -> int:
+        """Systolic steps of a tile."""
+        return self.k * self.chunks * self.groups * self.blocks // self.stages_per_row
 
     def steps(self, m: int, n: int, lanes: int) -> int:
         """Systolic steps for m rows and n columns."""
-        return -(-m // self.rows) * -(-n // (self.blocks * lanes)) * self.k * self.chunks * self.groups * self.blocks
+        return -(-m // self.rows) * -(-n // (self.blocks * lanes)) * self.steps_each
 
 
 @cache
@@ -57,15 +63,20 @@ def tilings(config: PCUConfig, m: int, n: int, k: int, packed_rows: bool, whole:
     lanes, room = config.lanes, broadcast_vectors(config)
     per_vector = lanes * (2 if packed_rows else 1)
     best, least = None, None
-    for blocks in range(1, config.accumulators + 1):
-        if blocks > 1 and (blocks - 1) * lanes >= n:
-            break
-        for groups in range(1, config.accumulators // blocks + 1):
-            if groups * blocks < BodyStage.reuse_distance and k > 1:
+    shares = [(shared, blocks) for shared in ((1, 2) if packed_weights else (1,))
+              for blocks in range(shared, shared * config.accumulators + 1, shared)]
+    for shared, blocks in shares:
+        if (blocks - 1) * lanes >= n and blocks > 1:
+            continue                 # no column is left for its last block
+        for groups in range(1, shared * config.accumulators // blocks + 1):
+            if groups * blocks < BodyStage.reuse_distance * shared and k > 1:
                 continue
-            limit = groups * config.stages
+            height = config.stages // shared
+            limit = groups * height
+            if not limit or (shared > 1 and m > limit):
+                continue             # for few rows only
             rows = -(-m // -(-m // limit))
-            used = -(-rows // config.stages)
+            used = -(-rows // height)
             fitting = room // used * per_vector
             if fitting < 1:
                 continue
@@ -79,7 +90,7 @@ def tilings(config: PCUConfig, m: int, n: int, k: int, packed_rows: bool, whole:
                 continue
             if whole and columns > 1 and m % rows:
                 rows = max(d for d in range(1, rows + 1) if m % d == 0)
-            tile = Tiling(rows, blocks, groups, chunk, k // chunk, chunk == k and columns > 1)
+            tile = Tiling(rows, blocks, groups, chunk, k // chunk, chunk == k and columns > 1, shared)
             steps = tile.steps(m, n, lanes)
             row_tiles = -(-m // rows)
             row_vectors = row_tiles * (1 if tile.reuse else columns) * tile.chunks * rows * -(-chunk // per_vector)
@@ -113,7 +124,7 @@ def grids(section: Section, node: Node) -> Iterator[tuple[Part, tuple[int, int]]
             if (columns > width and columns % width) or (rows % tile.rows and (columns > width or batch > 1 or tile.chunks > 1)):
                 continue
             row_tiles, column_tiles = batch * -(-rows // tile.rows), -(-columns // width)
-            steps = row_tiles * column_tiles * k * tile.groups * tile.blocks
+            steps = row_tiles * column_tiles * tile.steps_each
             x = row_tiles * (1 if tile.chunks == 1 else column_tiles) * tile.chunks * tile.rows * -(-tile.k // (lanes * (1 + packed_x)))
             w = row_tiles * column_tiles * k * (-(-tile.blocks // 2) if packed_w else tile.blocks)
             out = batch * m * n // (lanes * (1 + section.packed(node.output)))
@@ -212,8 +223,9 @@ def parts(m: int, n: int, batch: int, tile: Tiling, lanes: int) -> Iterator[Part
         for column, columns in ((0, whole_columns), (whole_columns, n - whole_columns)):
             if rows and columns:
                 blocks = min(tile.blocks, -(-columns // lanes))
-                own = replace(tile, rows=min(tile.rows, rows), blocks=blocks,
-                              groups=max(tile.groups, -(-BodyStage.reuse_distance // blocks)),
+                shared = 1 if blocks % 2 else tile.stages_per_row
+                own = replace(tile, rows=min(tile.rows, rows), blocks=blocks, stages_per_row=shared,
+                              groups=max(tile.groups, -(-BodyStage.reuse_distance * shared // blocks)),
                               reuse=tile.chunks == 1 and columns > blocks * lanes)
                 yield Part(row, rows, column, columns, own)
 
@@ -295,7 +307,7 @@ class _Work:
         section.launches = tuple(dim.size for dim in self.launch)
         self.count = count * prod(dim.size for dim in self.batch)
         self.tiles = self.row_tiles * prod(dim.size for dim in self.batch)
-        self.steps = self.tiles * self.column_tiles * tile.k * tile.chunks * tile.groups * tile.blocks
+        self.steps = self.tiles * self.column_tiles * tile.steps_each
         if max(self.tiles, self.column_tiles, tile.k, tile.chunks) > LONGEST:
             raise CompileError(f"node {node.name!r}: {self.tiles} row tiles, {self.column_tiles} column tiles, k {tile.k}: a loop is at "
                                f"most {LONGEST}", way_out="split the operands")
@@ -308,7 +320,8 @@ class _Work:
         tile = self.tile
         return SystolicProgram(
             k=tile.k, rows=tile.rows, last_rows=self.last_rows, feature_blocks=tile.blocks, groups=tile.groups, chunks=tile.chunks,
-            column_tiles=self.column_tiles, row_tiles=self.tiles, reuse=tile.reuse, initial=Initial.BIAS if bias else Initial.ZERO,
+            column_tiles=self.column_tiles, row_tiles=self.tiles, stages_per_row=tile.stages_per_row, reuse=tile.reuse,
+            initial=Initial.BIAS if bias else Initial.ZERO,
             packed_weights=self.section.packed(self.node.inputs[1]), packed_rows=packed_rows,
             packed_output=self.section.packed(self.node.output))
 
