@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from hw.config import RDUConfig
-from hw.pcu.layout import Initial
+from hw.pcu.layout import SCALE_INPUT, Initial
 from hw.pcu.program import SimdProgram, SystolicProgram
 from hw.pmu.address import Scalar
 
@@ -42,7 +42,8 @@ def needs(unit: VirtualUnit) -> list[tuple[str, int | str]]:
     if unit.kind == "pcu" and isinstance(program, SimdProgram):
         return [*(("vector", i) for i in program.vectors), *(("scalar", i) for i in program.scalars)]
     if unit.kind == "pcu":
-        return [("vector", 0), ("vector", 1), *([("vector", 2)] if program.initial != Initial.ZERO else [])]
+        return [("vector", 0), ("vector", 1), *([("vector", 2)] if program.initial != Initial.ZERO else []),
+                *([("vector", SCALE_INPUT)] if program.int8_weights else [])]
     if unit.kind == "pmu":
         write = program.write
         return [*(("vector", i) for i in write.vectors), *(("scalar", i) for i in write.scalars),
@@ -87,9 +88,9 @@ def taken(port: Port, fabric: str, config: RDUConfig) -> int:
         tiles = program.row_tiles * program.column_tiles
         rows = program.rows * (program.row_tiles - 1) + (program.rows if program.last_rows is None else program.last_rows)
         blocks = program.feature_blocks
-        return {0: tiles * program.chunks * program.k * (-(-blocks // 2) if program.packed_weights else blocks),
+        return {0: tiles * program.chunks * program.k * -(-blocks // (4 if program.int8_weights else 1 + program.packed_weights)),
                 1: rows * program.row_vectors(config.pcu) * program.chunks * (1 if program.reuse else program.column_tiles),
-                2: tiles * blocks}[port.index]
+                2: tiles * blocks, SCALE_INPUT: tiles * blocks}[port.index]
     given = (program.vectors if fabric == "vector" else program.scalars)[port.index]
     return _packets(program.loops, given.level, given.packed)
 

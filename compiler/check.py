@@ -53,9 +53,13 @@ def _check_core(graph: Graph, node: Node) -> None:
 
 def _matmul(node: Node, inputs: list[Tensor], output: Tensor) -> str:
     a, b, *bias = inputs
+    if b.dtype is DType.INT8:
+        if not b.is_constant or len(b.shape) != 2 or not bias or bias.pop() != Tensor(inputs[-1].name, b.shape[-1:], DType.FP32):
+            return "INT8 weights are a constant [K, N], with FP32 scales [N] as the last input"
+        b = Tensor(b.name, b.shape, DType.FP32)
     if len(a.shape) < 2 or len(b.shape) < 2 or a.shape[-1] != b.shape[-2]:
         return "inner dimensions differ"
-    if not all(tensor.dtype.is_float for tensor in (*inputs, output)):
+    if not all(tensor.dtype.is_float for tensor in (a, b, *bias, output)):
         return "operands are FP32 or BF16"
     if bias and bias[0].shape != b.shape[-1:]:
         return f"the bias is [{b.shape[-1]}]"

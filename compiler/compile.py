@@ -17,7 +17,8 @@ from hw.pcu.program import ProgramError
 from .cost import predict
 from .errors import CompileError, NeedsCopy
 from .homes import Layout, layout, with_copy
-from .ir import Core, Graph, Node
+from .int8 import as_floats, forgotten, with_int8
+from .ir import Core, DType, Graph, Node
 from .mapping import Section
 from .matmul import grids, map_matmul, parts, problem_of, tilings
 from .memory import Symbol, allocate
@@ -26,7 +27,7 @@ from .netlist import Capacity, Netlist
 from .pattern import NotAffine, Pattern
 from .place import route_netlist
 from .program import KernelRecord, Launch, Program
-from .sections import sections
+from .sections import LAUNCH, sections
 from .simd import map_copy, map_map, map_reduce
 from .split import split_maps
 from .streams import NeedsWords, TooDeep
@@ -49,11 +50,12 @@ class Piece:
 
 
 def compile(graph: Graph, config: RDUConfig, *, fuse: str = "full", seed: int = 0, throttle: bool = False, bank_bits: bool = True,
-            progress: Callable[[str], None] | None = None) -> Program:
+            int8: bool = True, progress: Callable[[str], None] | None = None) -> Program:
     """The program that computes ``graph`` on a device of ``config``. The same arguments always give the same program.
 
     ``fuse``: "none", each core operator a kernel; "op", each composite operator (softmax, norm) one; "full", as many operators as
     fit in each kernel. ``throttle``: senders that share links keep to their flows' average rates (compiler/throttle.py).
+    ``int8``: weights that are INT8 times scales lie in memory so, if the program is then expected to be faster, else as FP32.
     ``bank_bits``: PMUs get bank bits with which their engines meet least (hw/pmu/bank_bits.py), else those of their recipes.
     Raises :class:`CompileError` naming the node, the value, the limit and a way out.
     """
@@ -61,7 +63,12 @@ def compile(graph: Graph, config: RDUConfig, *, fuse: str = "full", seed: int = 
         raise CompileError(f"fuse={fuse!r} does not exist", way_out=f"choose one of {', '.join(FUSIONS)}")
     tell = progress or (lambda _: None)
     settings = {"throttle": throttle, "bank_bits": bank_bits}
-    graph = split_maps(_live(graph), config)
+    narrow = with_int8(graph) if int8 else graph
+    if narrow.nodes != graph.nodes:
+        found = [compile(forgotten(each), config, fuse=fuse, seed=seed, int8=False, progress=progress, **settings)
+                 for each in (graph, narrow)]
+        return min(found, key=lambda program: program.predicted_cycles + LAUNCH * len(program.launches))
+    graph = split_maps(_live(forgotten(graph)), config)
     words: set[str] = set()
     for _ in range(len(graph.tensors) + len(graph.nodes) + 2):
         where = layout(graph, words)
@@ -69,6 +76,9 @@ def compile(graph: Graph, config: RDUConfig, *, fuse: str = "full", seed: int = 
             pieces = _map(where, config, fuse, seed, tell)
             return _assemble(graph, where, pieces, config, seed, fuse, tell, settings)
         except NeedsWords as problem:
+            if problem.symbol in graph.tensors and graph[problem.symbol].dtype is DType.INT8:
+                graph = as_floats(where.graph, problem.symbol)
+                continue
             if problem.symbol in words:
                 raise CompileError(str(problem)) from None
             words.add(problem.symbol)
@@ -171,8 +181,8 @@ def _matmul(where: Layout, config: RDUConfig, node: Node, seed: int | None) -> l
     probe = Section(config, where.graph, where.homes, Netlist(config, node.name))
     problem = problem_of(probe, node)
     batch, m, k, n = problem.sizes
-    a, b = (where.homes[name].size == 2 for name in node.inputs[:2])
-    tile = tilings(config.pcu, m, n, k, a, False, b)
+    packed, weight_size = where.homes[node.inputs[0]].size == 2, where.homes[node.inputs[1]].size
+    tile = tilings(config.pcu, m, n, k, packed, False, weight_size)
     if tile is None:
         raise CompileError(f"node {node.name!r}: no tiling for {m} x {k} x {n}", way_out="pad k")
     for part, grid in grids(probe, node):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -22,6 +23,7 @@ from .ir import (
     Matmul,
     Node,
     Place,
+    Quantised,
     Reduce,
     Reduction,
     Tensor,
@@ -57,14 +59,14 @@ class Emitter:
         self.tensors[tensor.name] = tensor
         return tensor.name
 
-    def constant(self, value: np.ndarray, name: str = "") -> str:
+    def constant(self, value: np.ndarray, name: str = "", quantised: Quantised | None = None) -> str:
         """A constant; equal ones are one tensor."""
         value = np.asarray(value, order="C")
         kind = DType.of(value)
         key = (kind, value.shape, value.tobytes())
         if key not in self._constants:
             name = self._fresh(name or "const")
-            self.tensors[name] = Tensor(name, value.shape, kind, value)
+            self.tensors[name] = Tensor(name, value.shape, kind, value, quantised)
             self._constants[key] = name
         return self._constants[key]
 
@@ -92,7 +94,7 @@ class Emitter:
 
         nodes = tuple(Node(node.op, tuple(map(new, node.inputs)), tuple(map(new, node.outputs)), node.attributes, node.name,
                            node.group, node.origin) for node in self.nodes)
-        tensors = {new(key): Tensor(new(key), tensor.shape, tensor.dtype, tensor.value) for key, tensor in self.tensors.items()}
+        tensors = {new(key): replace(tensor, name=new(key)) for key, tensor in self.tensors.items()}
         return Graph(name, nodes, tensors, tuple(inputs), tuple(outputs)).with_nodes(nodes)
 
     def _may_be_output(self, tensor: str, inputs: Sequence[str]) -> bool:
@@ -146,7 +148,8 @@ class Emitter:
             return source
         value = self.tensors[source].value
         if value is not None and prod(view.shape) <= value.size:         # constants are laid out at compile time
-            return self.constant(value.reshape(-1)[view.indices()], source)
+            indices, known = view.indices(), self.tensors[source].quantised
+            return self.constant(value.reshape(-1)[indices], source, known and known.at(indices))
         name = self._node(Core.VIEW, [source], view.shape, self.dtype(source), view)
         self._views[name] = (source, view)
         return name

@@ -17,6 +17,7 @@ from hw.pcu.model import _reduce as reduce_rows
 from hw.pcu.operations import evaluate
 
 from .expression import _OPS, constant_bits
+from .int8 import is_int8
 from .ir import Core, DType, Function, Graph, GraphError, Node, Reduction
 from .steps import operand
 
@@ -65,6 +66,10 @@ def _node(graph: Graph, node: Node, inputs: Sequence[np.ndarray], lanes: int) ->
     out = graph[node.output]
     match node.op:
         case Core.MATMUL:
+            if is_int8(graph, node):
+                a, whole, *bias, scales = inputs
+                numbers = whole.view(np.int32).astype(np.float32).view(np.uint32)
+                inputs = [a, fp.fp32_mul(np.broadcast_to(scales, whole.shape), numbers), *bias]
             return _rounded(_matmul(*inputs), out.dtype)
         case Core.MAP:
             result = _map(node, inputs, out.shape)

@@ -35,12 +35,12 @@ class Dump:
         self.count += 1
 
 
-def front(graph: Graph, *, keep_int8: bool = False, dump: Dump | None = None) -> Graph:
-    """The checked core graph of an imported graph. ``keep_int8``: quantised weights stay INT8 constants."""
+def front(graph: Graph, *, dump: Dump | None = None) -> Graph:
+    """The checked core graph of an imported graph."""
     dump = dump or Dump()
     dump("imported", graph)
     passes: dict[str, Callable[[Graph], Graph]] = {
-        "inferred": lambda graph: infer(graph, keep_int8=keep_int8), "live": drop_dead, "recognised": recognise, "lowered": lower,
+        "inferred": infer, "live": drop_dead, "recognised": recognise, "lowered": lower,
         "merged": merge_common, "biased": fold_biases, "immediate": immediates, "core": drop_dead,
     }
     for name, each in passes.items():

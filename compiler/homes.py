@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import prod
 
+from .int8 import is_int8
 from .ir import Copy, Core, DType, Graph, Node, Place, Tensor, View, row_major
 from .mapping import Home
 from .pattern import NotAffine, Pattern
@@ -43,10 +44,11 @@ def _layout(graph: Graph, words: set[str]) -> Layout:
     found = Layout(graph, {})
     last_use = {name: number for number, node in enumerate(graph.nodes) for name in node.inputs if name}
     size = {DType.FP32: 4, DType.INT32: 4, DType.INT8: 4}
+    weights = {node.inputs[1] for node in graph.nodes if is_int8(graph, node)}
 
     def root(tensor: Tensor) -> None:
         odd = not tensor.shape or tensor.shape[-1] % 2 == 1        # rows of an odd number of BF16 would not start at words
-        bytes_ = size.get(tensor.dtype, 4 if odd or tensor.name in words else 2)
+        bytes_ = 1 if tensor.name in weights else size.get(tensor.dtype, 4 if odd or tensor.name in words else 2)
         found.homes[tensor.name] = Home(tensor.name, bytes_, Pattern.contiguous(prod(tensor.shape)))
         found.roots[tensor.name] = tensor
 

@@ -22,6 +22,7 @@ from sw_driver.kernel import Kernel
 
 from . import ir
 from .errors import CompileError
+from .int8 import forgotten
 from .memory import Symbol
 from .program import KernelRecord, Launch, Program
 from .run import Compiled
@@ -40,7 +41,7 @@ def save_compiled(compiled: Compiled, path: Path) -> None:
     ends = {name: compiled.imported[name] for name in dict.fromkeys((*compiled.imported.inputs, *compiled.imported.outputs))}
     surface = ir.Graph(compiled.imported.name, (), ends, compiled.imported.inputs, compiled.imported.outputs)
     writer = _Writer()
-    text = json.dumps(writer.plain(Compiled(surface, compiled.core, compiled.program, 0.0)), separators=(",", ":")).encode()
+    text = json.dumps(writer.plain(Compiled(surface, forgotten(compiled.core), compiled.program, 0.0)), separators=(",", ":")).encode()
     body = struct.pack("<Q", len(text)) + text + b"".join(writer.arrays)
     write_whole(path, _HEADER.pack(MAGIC, len(body), hashlib.sha256(body).digest()) + body)
 

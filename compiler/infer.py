@@ -11,6 +11,7 @@ from onnx import numpy_helper
 from .fold import fold
 from .functions import node_proto, type_proto, written_out
 from .import_onnx import TYPES
+from .int8 import quantised
 from .ir import DType, Graph, GraphError, Node, Tensor
 from .operators import missing, supported
 
@@ -18,20 +19,17 @@ __all__ = ["infer"]
 
 LARGEST_HINT = 1 << 12       # elements of a constant that shape inference may look at
 SHAPE_OF_INPUT = ("GroupNormalization",)     # ONNX defines no inference for it
-KEPT = frozenset({"DequantizeLinear"})       # weights stay INT8 in memory
 
 
-def infer(graph: Graph, *, keep_int8: bool = False) -> Graph:
+def infer(graph: Graph) -> Graph:
     """The graph with a shape and a type for every tensor.
 
     Operators that are not there and do not fold away, zero-sized tensors and free dimensions are refused.
-
-    ``keep_int8``: weights behind a DequantizeLinear stay INT8 constants.
     """
     tensors, nodes, lowered, todo = dict(graph.tensors), [], supported(), list(graph.nodes[::-1])
     while todo:
         node = todo.pop()
-        values = fold(node, tensors) if not (keep_int8 and node.op in KEPT) else None
+        values = fold(node, tensors)
         if values is None and node.op not in lowered:
             if (body := written_out(node, tensors)) is None:
                 raise missing(node.op, node.name)
@@ -43,7 +41,7 @@ def infer(graph: Graph, *, keep_int8: bool = False) -> Graph:
                 tensors[output.name] = output
         else:
             for name, value in zip(node.outputs, values, strict=False):
-                tensors[name] = Tensor(name, value.shape, DType.of(value), value)
+                tensors[name] = Tensor(name, value.shape, DType.of(value), value, quantised(node, tensors))
     return graph.with_nodes(nodes, tensors)
 
 

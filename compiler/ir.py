@@ -7,6 +7,7 @@ Core operators (``a`` of shape [..., M, K] and so on; all shapes row-major):
 
 MATMUL(a[..., M, K], b[..., K, N][, bias[N]]) -> [..., M, N]
     Batch dimensions broadcast as numpy's. Sums in FP32, one product after the other in order of k, starting from the bias.
+    b may be an INT8 constant [K, N]: then a last input has the FP32 scales [N], and a weight is fp32(scale * b).
 MAP(x0, x1, ...) -> y                           :class:`Map`
     Inputs broadcast to y's shape as numpy's. Per element, a list of scalar steps; the last step's value is y.
 REDUCE(x[..., N]) -> [..., 1]                   :class:`Reduce`
@@ -46,6 +47,7 @@ __all__ = [
     "Node",
     "Operator",
     "Place",
+    "Quantised",
     "Reduce",
     "Reduction",
     "Step",
@@ -66,7 +68,7 @@ class DType(Enum):
     FP32 = "fp32"
     BF16 = "bf16"
     INT32 = "int32"        # also truth values, 0 and 1
-    INT8 = "int8"          # in memory only: a MAP reads it as an INT32
+    INT8 = "int8"          # in memory only: a MAP reads it as an INT32, a MATMUL as weights without their scales
     INT64 = "int64"        # in imported graphs only, as is BOOL: lowering makes them INT32
     BOOL = "bool"
 
@@ -98,13 +100,27 @@ class DType(Enum):
 
 
 @dataclass(frozen=True)
+class Quantised:
+    """What a constant is the product of: INT8 numbers and FP32 scales, both of its shape."""
+
+    whole: np.ndarray
+    scale: np.ndarray
+
+    def at(self, indices: np.ndarray) -> Quantised:
+        """Those of the elements ``indices`` of the flattened constant."""
+        return Quantised(self.whole.reshape(-1)[indices], self.scale.reshape(-1)[indices])
+
+
+@dataclass(frozen=True)
 class Tensor:
-    """A named value. ``shape`` is None only between import and shape inference; ``value`` is set for constants."""
+    """A named value. ``shape`` is None only between import and shape inference; ``value`` is set for constants, ``quantised`` for those
+    that are INT8 times scales."""
 
     name: str
     shape: tuple[int, ...] | None
     dtype: DType | None
     value: np.ndarray | None = field(default=None, repr=False, compare=False)
+    quantised: Quantised | None = field(default=None, repr=False, compare=False)
 
     @property
     def is_constant(self) -> bool:

@@ -13,12 +13,13 @@ from math import prod
 
 from hw.config import PCUConfig
 from hw.pcu.bundle import broadcast_vectors
-from hw.pcu.layout import Initial, Op
+from hw.pcu.layout import SCALE_INPUT, Initial, Op
 from hw.pcu.program import Input, SimdProgram, Stage, SystolicProgram, vector
 from hw.pcu.stage import BodyStage
 from hw.pmu.program import Loop, PMUProgram, Read, Write
 
 from .errors import CompileError
+from .int8 import is_int8
 from .ir import Node
 from .mapping import Feed, Section, Unstreamable
 from .netlist import Capacity, Port, VirtualUnit
@@ -56,14 +57,17 @@ class Tiling:
 
 
 @cache
-def tilings(config: PCUConfig, m: int, n: int, k: int, packed_rows: bool, whole: bool = False, packed_weights: bool = True,
+def tilings(config: PCUConfig, m: int, n: int, k: int, packed_rows: bool, whole: bool = False, weight_size: int = 2,
             packed_output: bool = False) -> Tiling | None:
-    """The tiling with the least time; ``whole``: rows arrive and leave as a stream, so they must be held for all columns in one
-    chunk, and several column tiles need row tiles that are all alike and can be put in order."""
+    """The tiling with the least time; ``weight_size``: bytes of a weight in memory.
+
+    ``whole``: rows arrive and leave as a stream, so they must be held for all columns in one chunk, and several column tiles need row tiles
+    that are all alike and can be put in order.
+    """
     lanes, room = config.lanes, broadcast_vectors(config)
     per_vector = lanes * (2 if packed_rows else 1)
     best, least = None, None
-    shares = [(shared, blocks) for shared in ((1, 2) if packed_weights else (1,))
+    shares = [(shared, blocks) for shared in ((1, 2) if weight_size == 2 else (1,))
               for blocks in range(shared, shared * config.accumulators + 1, shared)]
     for shared, blocks in shares:
         if (blocks - 1) * lanes >= n and blocks > 1:
@@ -94,7 +98,7 @@ def tilings(config: PCUConfig, m: int, n: int, k: int, packed_rows: bool, whole:
             steps = tile.steps(m, n, lanes)
             row_tiles = -(-m // rows)
             row_vectors = row_tiles * (1 if tile.reuse else columns) * tile.chunks * rows * -(-chunk // per_vector)
-            weights = row_tiles * columns * k * (-(-blocks // 2) if packed_weights else blocks)
+            weights = row_tiles * columns * k * -(-blocks * weight_size // 4)
             time = max(steps, row_vectors, weights)
             if least is None or (time, row_vectors + weights) < least:
                 best, least = tile, (time, row_vectors + weights)
@@ -107,16 +111,16 @@ def grids(section: Section, node: Node) -> Iterator[tuple[Part, tuple[int, int]]
     config, lanes = section.config.pcu, section.lanes
     problem = problem_of(section, node)
     batch, m, k, n = problem.sizes
-    packed_x, packed_w = (section.packed(name) for name in node.inputs[:2])
+    packed_x, weight_size = section.packed(node.inputs[0]), section.homes[node.inputs[1]].size
     limit, found = Capacity.of(section.config), []
     for pr in range(1, limit.pcu + 1):
         for pc in range(1, limit.pcu // pr + 1):
             if m % pr or n % pc or (len(problem.m) > 1 and pr > 1) or pr * pc > limit.store or \
                     pr + pc * len(node.inputs[1:]) > limit.load:
                 continue
-            if n // pc % 2 and pc > 1 and (packed_w or section.packed(node.output)):
+            if pc > 1 and (n // pc * weight_size % 4 or (n // pc % 2 and section.packed(node.output))):
                 continue                 # a part would start amid a word
-            tile = tilings(config, m // pr, n // pc, k, packed_x, False, packed_w)
+            tile = tilings(config, m // pr, n // pc, k, packed_x, False, weight_size)
             if tile is None:
                 continue
             rows, columns = m // pr, n // pc
@@ -126,7 +130,7 @@ def grids(section: Section, node: Node) -> Iterator[tuple[Part, tuple[int, int]]
             row_tiles, column_tiles = batch * -(-rows // tile.rows), -(-columns // width)
             steps = row_tiles * column_tiles * tile.steps_each
             x = row_tiles * (1 if tile.chunks == 1 else column_tiles) * tile.chunks * tile.rows * -(-tile.k // (lanes * (1 + packed_x)))
-            w = row_tiles * column_tiles * k * (-(-tile.blocks // 2) if packed_w else tile.blocks)
+            w = row_tiles * column_tiles * k * -(-tile.blocks * weight_size // 4)
             out = batch * m * n // (lanes * (1 + section.packed(node.output)))
             fill = pr * tile.rows * -(-tile.k // (lanes * (1 + packed_x)))
             time = max(steps, x, w, (pr * x + pc * w + out) / VECTORS_PER_CYCLE) + fill / VECTORS_PER_CYCLE
@@ -239,6 +243,7 @@ def map_matmul(section: Section, node: Node, part: Part | None = None, grid: tup
     Raises :class:`Unstreamable` if it cannot be part of a longer kernel.
     """
     a, b, *bias = node.inputs
+    scales = [bias.pop()] if is_int8(section.graph, node) else []
     out = node.output
     if b in section.feeds or (bias and bias[0] in section.feeds):
         raise Unstreamable("the columns of a MATMUL come from memory")
@@ -261,7 +266,8 @@ def map_matmul(section: Section, node: Node, part: Part | None = None, grid: tup
     work = _Work(section, node, problem, cells[0][0])
     feeds = [work.rows(line[0]) for line in cells]
     weights = [work.weights(cell) for cell in cells[0]]
-    biases = [work.bias(bias[0], cell) for cell in cells[0]] if bias else []
+    beside = [(port, [work.beside(name, cell) for cell in cells[0]])
+              for port, names in ((2, bias), (SCALE_INPUT, scales)) for name in names]
     for r, line in enumerate(cells):
         for c, cell in enumerate(line):
             unit = section.net.add("pcu", node.name, work.program(packed_x, bool(bias)), work=work.steps,
@@ -269,18 +275,18 @@ def map_matmul(section: Section, node: Node, part: Part | None = None, grid: tup
                                          "macs": work.count * cell.columns * k})
             section.attach(feeds[r], unit, 1)
             section.net.connect("vector", weights[c][0], unit.input(0), weights[c][1])
-            if bias:
-                section.net.connect("vector", biases[c], unit.input(2), work.tiles * work.column_tiles * work.tile.blocks)
+            for port, streams in beside:
+                section.net.connect("vector", streams[c], unit.input(port), work.tiles * work.column_tiles * work.tile.blocks)
             made = work.finish(unit, feeds[r], cell, inside)
     section.give(out, made)
 
 
 def _whole(section: Section, node: Node, m: int, k: int, n: int, packed_x: bool) -> Part:
-    config, packed_w = section.config.pcu, section.packed(node.inputs[1])
-    tile = tilings(config, m, n, k, packed_x, True, packed_w, section.packed(node.output))
+    config, weight_size = section.config.pcu, section.homes[node.inputs[1]].size
+    tile = tilings(config, m, n, k, packed_x, True, weight_size, section.packed(node.output))
     if tile is None:
         raise Unstreamable(f"k = {k} does not fit a broadcast buffer")
-    free = tilings(config, m, n, k, packed_x, False, packed_w)
+    free = tilings(config, m, n, k, packed_x, False, weight_size)
     if tile.steps(m, n, section.lanes) > SLOWER * free.steps(m, n, section.lanes):
         raise Unstreamable("the tiles that a stream needs are slow")
     return Part(0, m, 0, n, tile)
@@ -322,7 +328,8 @@ class _Work:
             k=tile.k, rows=tile.rows, last_rows=self.last_rows, feature_blocks=tile.blocks, groups=tile.groups, chunks=tile.chunks,
             column_tiles=self.column_tiles, row_tiles=self.tiles, stages_per_row=tile.stages_per_row, reuse=tile.reuse,
             initial=Initial.BIAS if bias else Initial.ZERO,
-            packed_weights=self.section.packed(self.node.inputs[1]), packed_rows=packed_rows,
+            packed_weights=self.section.packed(self.node.inputs[1]), int8_weights=is_int8(self.section.graph, self.node),
+            packed_rows=packed_rows,
             packed_output=self.section.packed(self.node.output))
 
     def rows(self, cell: Part) -> Feed:
@@ -338,8 +345,9 @@ class _Work:
     def weights(self, cell: Part) -> tuple[Port, int]:
         return _load_weights(*self.common, cell, self.tile, self.row_tiles, self.column_tiles, self.steps)
 
-    def bias(self, name: str, cell: Part) -> Port:
-        return _load_bias(self.section, name, cell, self.tile, self.tiles, self.column_tiles)
+    def beside(self, name: str, cell: Part) -> Port:
+        """The stream of a bias, or of scales."""
+        return _load_beside(self.section, name, cell, self.tile, self.tiles, self.column_tiles)
 
     def finish(self, unit: VirtualUnit, feed: Feed, cell: Part, inside: bool) -> Feed:
         """The results on their way: in order if they have to be, rounded, stored."""
@@ -435,11 +443,11 @@ def _load_weights(section, node, problem, batch, launch, part, tile, row_tiles, 
     return prefetched(section, port, count, steps), count
 
 
-def _load_bias(section, name, part, tile, tiles, column_tiles) -> Port:
+def _load_beside(section, name, part, tile, tiles, column_tiles) -> Port:
     home, width = section.homes[name], tile.blocks * section.lanes
     if home.size != 4 or not home.pattern.is_contiguous:
         from .streams import NeedsWords
-        raise NeedsWords(home.symbol, "a bias is FP32 words")
+        raise NeedsWords(home.symbol, "biases and scales are FP32 words")
     loops = [*_repeat(tiles), *([(column_tiles, width)] if column_tiles > 1 else [])]
     row = [(width if column_tiles > 1 else part.columns, 1)]
     return load_rows(section.net, home.stored().at(part.column), loops, row)

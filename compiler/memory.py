@@ -20,8 +20,9 @@ TIERS = ("HBM", "DDR")
 
 @dataclass(frozen=True)
 class Symbol:
-    """A tensor in memory. ``size``: bytes per element, 4 or 2 (packed BF16). ``first``, ``last``: launches between which it is
-    alive; ``traffic``: bytes that kernels move from and to it. ``tier`` and ``address`` (in the tier's region) once it is placed."""
+    """A tensor in memory. ``size``: bytes per element, 4, 2 (packed BF16) or 1 (INT8 weights). ``first``, ``last``: launches between
+    which it is alive; ``traffic``: bytes that kernels move from and to it. ``tier`` and ``address`` (in the tier's region) once it is
+    placed."""
 
     name: str
     elements: int

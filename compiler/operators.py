@@ -64,7 +64,7 @@ class Call:
             raise self.error(f"input {number} is missing")
         name = self.node.inputs[number]
         if name not in self.names:
-            self.names[name] = self.emitter.constant(core_value(self.graph[name]), name)
+            self.names[name] = self.emitter.constant(core_value(self.graph[name]), name, self.graph[name].quantised)
         return self.names[name]
 
     @property

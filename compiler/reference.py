@@ -11,6 +11,7 @@ from math import erf
 
 import numpy as np
 
+from .int8 import is_int8
 from .ir import Core, DType, Function, Graph, GraphError, Map, Node, Reduction
 from .steps import operand
 
@@ -44,7 +45,9 @@ def evaluate(graph: Graph, node: Node, inputs: list[np.ndarray]) -> np.ndarray:
     shape, attributes = graph[node.output].shape, node.attributes
     match node.op:
         case Core.MATMUL:
-            return np.matmul(inputs[0], inputs[1]) + (inputs[2] if len(inputs) == 3 else 0.0)
+            a, b, *bias = inputs
+            b = b * bias.pop() if is_int8(graph, node) else b
+            return np.matmul(a, b) + (bias[0] if bias else 0.0)
         case Core.MAP:
             return np.array(np.broadcast_to(_map(attributes, inputs, shape), shape))
         case Core.REDUCE:

@@ -46,5 +46,5 @@ def test_where_it_does_not_pay():
     assert tilings(small, 1, 64, 64, True).stages_per_row == 2
     assert tilings(small, 2, 64, 64, True).steps(2, 64, 8) == 64 * 4
     assert tilings(small, 64, 64, 64, True).stages_per_row == 1                              # enough rows for all stages
-    assert tilings(small, 1, 64, 64, False, packed_weights=False).stages_per_row == 1
+    assert tilings(small, 1, 64, 64, False, weight_size=4).stages_per_row == 1
     assert tilings(small, 1, 8, 64, True).stages_per_row == 1                                # half a vector of columns

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from compiler import views
+from compiler import exact, int8, views
 from compiler.front import Dump, front
 from compiler.import_onnx import import_model
 from compiler.ir import Core, DType, View
@@ -127,13 +127,20 @@ def test_common_subexpressions_and_dead_code():
     assert len(core(made).nodes) == 2
 
 
-def test_quantised_weights_stay_int8_if_asked():
-    weights = RANDOM.integers(-100, 100, (8, 4)).astype(np.int8)
-    made = chain("w = DequantizeLinear q s", "y = MatMul x w", q=weights, s=np.float32(0.02))
-    agree(made, X)
-    agree(made, X, keep_int8=True)
-    assert [tensor.dtype for tensor in core(made, keep_int8=True).constants if tensor.elements > 1] == [DType.INT8]
-    assert [tensor.dtype for tensor in core(made).constants if tensor.elements > 1] == [DType.FP32]
+@pytest.mark.parametrize("scale", [np.float32(0.02), np.abs(normal(4)) / 50])
+def test_quantised_weights_stay_int8(monkeypatch, scale):
+    """Through views too; a MATMUL of INT8 gives the same bits as one of FP32."""
+    weights = RANDOM.integers(-100, 100, (4, 8)).astype(np.int8)
+    made = model([helper.make_node("DequantizeLinear", ["q", "s"], ["w"], axis=0), helper.make_node("Gemm", ["x", "w"], ["y"], transB=1)],
+                 {"x": normal(3, 8)}, ["y"], {"q": weights, "s": scale})
+    graph, inputs = core(made), {"x": normal(3, 8)}
+    assert int8.with_int8(graph) is not graph and [tensor.dtype for tensor in int8.with_int8(graph).constants] == [DType.FP32]    # too few
+    monkeypatch.setattr(int8, "LEAST", 1)
+    kept = int8.with_int8(graph).check()
+    assert [tensor.dtype for tensor in kept.constants] == [DType.INT8, DType.FP32]
+    expected, found, back = (exact.run(each, inputs, 4)["y"] for each in (graph, kept, int8.as_floats(kept, kept.nodes[-1].inputs[1])))
+    assert expected.tobytes() == found.tobytes() == back.tobytes()
+    np.testing.assert_allclose(run(kept, inputs)["y"], run(graph, inputs)["y"], rtol=1e-6)
 
 
 def test_views_of_views_are_one():
