@@ -24,7 +24,8 @@ from .memory_system import MemoryBench
 DESCRIPTION = "share of the DDR peak that a copy between the tiers reaches; --kib N (default 128; with --full 512) --seed N"
 
 HBM, DDR = 0, 1
-PACES = {"1.00": (1, [0]), "0.75": (1, [0, 0, 0, 1]), "0.50": (1, [0, 1]), "2 x 0.75": (2, [0, 0, 0, 1])}     # streams, stalls
+PACES = {"1.00": (1, [0]), "0.75": (1, [0, 0, 0, 1]), "0.50": (1, [0, 1]),                 # streams, pattern of their stalls
+         "2 x 0.75": (2, [0, 0, 0, 1]), "2 x 0.67": (2, [0, 0, 1]), "2 x 0.50": (2, [0, 1])}
 STREAM = 60_000              # beats of a stream, then it begins again
 WARM = 1000                  # cycles before a stream is measured
 
