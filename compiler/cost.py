@@ -1,134 +1,168 @@
-"""How long a kernel takes, predicted from its netlist, and what limits it.
+"""How long a kernel takes, predicted from its netlist, and which unit has the most to do.
 
-A kernel is a pipeline: its time is what the slowest parts need for all their packets, and the time until the last packet has come through
-the other parts on its way. Parts are the units (a packet, a systolic step or a drained vector a cycle), the AGCUs
-(limited by the requests that they keep under way) and the memories (limited by their bandwidth). The constants are fitted to
-launches on the RTL of `small` (docs/compiler.md).
+Streams have a first and a last packet. A unit gives its first packet when it has what it needs for it, and its last one when it has
+worked for all of them, or when the last packets that it takes have come through. That is how long the kernel would take if memory
+answered at once; with it compete the requests of the busiest AGCU and those to the HBM channels and to DDR. What is nearly as long as
+the longest holds it up, too: the times add by a norm. The bottleneck is the unit with the most cycles of work (compiler/work.py),
+as the counters count them. The constants are fitted to launches on the RTL of `small` (docs/compiler.md).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 
-from hw.agcu.program import Access
 from hw.config import RDUConfig
+from hw.fp.function import TailFunction
 from hw.pcu.layout import Reduce
 from hw.pcu.program import SystolicProgram
 
 from .netlist import Netlist, VirtualUnit
+from .work import requests, work, work_by_unit
 
-__all__ = ["VECTORS_PER_CYCLE", "Prediction", "predict"]
+__all__ = ["DDR_BYTES_PER_CYCLE", "TIMING", "VECTORS_PER_CYCLE", "Prediction", "Timing", "peak_macs", "predict"]
 
 VECTORS_PER_CYCLE = 1.1       # from HBM, over all engines, of `small`: two channels of one beat a cycle, less turnarounds and refresh
-BEATS_PER_CHANNEL = 0.55
-PHASED_BEATS = 0.88           # the same where reads and writes take turns by blocks (compiler/woven.py)
-DDR_BYTES_PER_CYCLE = 6.0
-AGCU_RATE = 0.74              # vectors a cycle of one AGCU: its requests under way over the memory's latency
-WORD_RATE = 0.9               # words a cycle of a load engine whose words lie in beats of their own, by the same limit
-SCATTERED = 32                # bytes from one word to the next from which on they do
-SHARPNESS = 3.8               # parts that are nearly as busy as the busiest hold it up: the norm by which their times add
-RESOURCES = (("pcu", "pmu"), ("load", "store", "agcu"), ("hbm",), ("ddr",))
-START, LOAD, STORE = 5, 25, 20
-PCU_FILL, PMU_FILL, HOP = 28, 5, 1.4
+DDR_BYTES_PER_CYCLE = 6.4
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The constants of the model, in cycles. ``load``: Execute to an engine's first vector; ``store``: last vector to finished;
+    ``pcu``, ``tail``, ``reduce``, ``systolic``, ``pmu``, ``hop``: latencies of a unit, a tail function and a reduction in it, of the last
+    step of a tile, and of the way to the next unit. ``agcu``, ``read``, ``write``: cycles that a request holds its AGCU, and a read or a
+    write its HBM channel (``phased``: any, if reads and writes take turns by blocks). ``sharpness``: the norm by which times that
+    compete add."""
+
+    load: float = 46.3
+    store: float = 20.4
+    pcu: float = 25.3
+    tail: float = 14.2
+    reduce: float = 5.5
+    systolic: float = 25.5
+    pmu: float = 8.9
+    hop: float = 5.2
+    agcu: float = 0.09
+    read: float = 1.85
+    write: float = 0.95
+    phased: float = 0.98
+    sharpness: float = 2.41
+
+
+TIMING = Timing()
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """``cycles`` of one launch, ``bottleneck``: "pcu", "agcu", "hbm", "ddr", "pmu" or "latency" and the unit, ``bytes`` by tier."""
+    """``cycles`` of one launch; ``bottleneck``: the unit with the most work, by its counter's name ("pcu(0,1)", "agcu2", "memory"; "agcu"
+    and "pcu 3" as long as units have no places); ``share``: its work over the cycles; ``bytes`` by tier."""
 
     cycles: int
     bottleneck: str
+    share: float
     bytes: dict[str, int]
 
 
-def predict(net: Netlist) -> Prediction:
-    """The prediction for one launch of a kernel."""
-    config = net.config
-    work = {unit: _work(unit) for unit in net.units}
-    fill = {unit: _fill(unit) for unit in net.units}
-    ahead = _paths(net, fill)
-    deepest = max(ahead.values())
-    parts = [(count - min(fill[unit], count), f"{unit.kind} {unit.name}") for unit, count in work.items()]
-    moved, beats = {"hbm": 0, "ddr": 0}, 0.0
+@dataclass(frozen=True)
+class _Stream:
+    """When the first and the last of ``count`` packets leave."""
+
+    first: float
+    last: float
+    count: int
+
+    def at(self, number: float) -> float:
+        """When packet ``number`` (from 0) leaves, if they leave at equal distances."""
+        return self.first + (self.last - self.first) * min(1.0, number / max(self.count - 1, 1))
+
+
+def predict(net: Netlist, where: Mapping[VirtualUnit, tuple] | None = None, timing: Timing = TIMING) -> Prediction:
+    """The prediction for one launch of a kernel; ``where`` its units are."""
+    done = _Flow(net, timing)
+    busy = work_by_unit(net, where)
+    agcu = max((count for name, count in busy.items() if name.startswith("agcu")), default=0)
+    held = {"load": timing.read, "store": timing.write}
+    if any(unit.note.get("phased") for unit in net.of_kind("store")):
+        held = dict.fromkeys(held, timing.phased)
+    memory = sum(held[unit.kind] * requests(unit.program, net.config.beat_bytes) for unit in net.units
+                 if unit.symbol and not unit.program.segment) / net.config.hbm.channels
+    moved = {"hbm": 0, "ddr": 0}
     for unit in net.units:
         if unit.symbol:
             moved["ddr" if unit.program.segment else "hbm"] += unit.bytes
-            if not unit.program.segment:
-                beats += unit.bytes / config.beat_bytes
-    rate = PHASED_BEATS if any(unit.note.get("phased") for unit in net.of_kind("store")) else BEATS_PER_CHANNEL
-    parts.append((beats / (rate * config.hbm.channels), "hbm"))
-    parts.append((moved["ddr"] / DDR_BYTES_PER_CYCLE, "ddr"))
-    fetched = sum(unit.bytes / config.beat_bytes for unit in net.of_kind("load"))
-    parts.append((fetched / (AGCU_RATE * min(len(config.agcu_ports), max(1, sum(1 for _ in net.of_kind("load"))))), "agcu"))
-    busiest, what = max(parts)
-    if busiest < deepest / 2:
-        what = "latency"
-    together = sum(_most(parts, kinds) ** SHARPNESS for kinds in RESOURCES) ** (1 / SHARPNESS)
-    return Prediction(round(START + deepest + together), what, moved)
+    ends = timing.load + timing.store
+    times = [max(done.end - ends, 0), timing.agcu * agcu, memory, moved["ddr"] / DDR_BYTES_PER_CYCLE]
+    cycles = ends + sum(time ** timing.sharpness for time in times) ** (1 / timing.sharpness)
+    name = max(busy, key=busy.get)
+    return Prediction(round(cycles), name, busy[name] / cycles, moved)
 
 
-def _most(parts: list[tuple[float, str]], kinds: tuple[str, ...]) -> float:
-    return max((time for time, what in parts if what.split()[0] in kinds), default=0.0)
+class _Flow:
+    """First and last packets of all units, and ``end``: when the last store is answered."""
 
+    def __init__(self, net: Netlist, timing: Timing):
+        self.net, self.timing = net, timing
+        self.inputs: dict[VirtualUnit, list[tuple]] = defaultdict(list)           # (port, source, packets)
+        for flow in net.flows:
+            for port in flow.destinations:
+                self.inputs[port.unit].append((port, flow.source.unit, flow.packets))
+        self.made: dict[VirtualUnit, _Stream] = {}
+        self.end = max((self._stored(unit) for unit in net.of_kind("store")), default=0)
 
-def _work(unit: VirtualUnit) -> float:
-    """Cycles in which a unit is busy, at full rate."""
-    program = unit.program
-    if unit.kind == "load" and not unit.is_word:
-        return program.iterations / (1.0 if program.access is Access.FILL else AGCU_RATE if _sparse(unit) else 1.0)
-    if unit.kind == "load" and abs(program.loops[0].stride) >= SCATTERED:
-        return program.iterations / WORD_RATE
-    if unit.kind in ("load", "store"):
-        return program.iterations
-    if unit.kind == "pmu":
-        engines = [program.write, *program.reads]
-        return max(prod(loop.bound for loop in engine.loops) for engine in engines if engine is not None)
-    if isinstance(program, SystolicProgram):
-        return prod(program.loops())
-    return prod(program.loops)
+    def _taken(self, unit: VirtualUnit) -> dict[tuple[bool, int | str], _Stream]:
+        """The streams that a unit takes, by port, as they arrive; (True, i): scalar input i."""
+        found = {}
+        for port, source, _ in self.inputs[unit]:
+            stream = self._stream(source)
+            found[port.index] = _Stream(stream.first + self.timing.hop, stream.last + self.timing.hop, stream.count)
+        return found
 
+    def _stored(self, unit: VirtualUnit) -> float:
+        return max((stream.last for stream in self._taken(unit).values()), default=0) + self.timing.store
 
-def _sparse(unit: VirtualUnit) -> bool:
-    """Whether most iterations of an engine fetch a beat of their own."""
-    return unit.bytes >= 16 * unit.program.iterations
+    def _stream(self, unit: VirtualUnit) -> _Stream:
+        if unit not in self.made:
+            self.made[unit] = _Stream(0, 0, 1)           # a ring would never end
+            self.made[unit] = getattr(self, f"_{unit.kind}")(unit)
+        return self.made[unit]
 
+    def _load(self, unit: VirtualUnit) -> _Stream:
+        first = self.timing.load + max((stream.first for stream in self._taken(unit).values()), default=0)
+        count = unit.program.iterations
+        return _Stream(first, first + max(count, requests(unit.program, self.net.config.beat_bytes)) - 1, count)
 
-def _fill(unit: VirtualUnit) -> float:
-    """Cycles from a unit's first input to its first output (for a store: until it is answered)."""
-    program = unit.program
-    if unit.kind == "load":
-        return LOAD
-    if unit.kind == "store":
-        return STORE
-    if unit.kind == "pmu":
-        write = program.write
-        return PMU_FILL + write.accesses
-    if isinstance(program, SystolicProgram):
-        return PCU_FILL + unit.note.get("row_packets", 0) + prod(program.loops()[:4])
-    if program.reduce != Reduce.NONE:
-        return PCU_FILL + prod(program.loops[:program.produce]) + 20
-    return PCU_FILL
+    def _pmu(self, unit: VirtualUnit) -> _Stream:
+        program, timing = unit.program, self.timing
+        taken = [*self._taken(unit).values()]
+        held = program.write.accesses
+        reads = max(prod(loop.bound for loop in read.loops) for read in program.reads if read is not None)
+        first = max(stream.at(held - 1) for stream in taken) + timing.pmu
+        buffers = max(1, prod(loop.bound for loop in program.write.loops) // max(held, 1))
+        last = max(max(stream.last for stream in taken) + timing.pmu + reads / buffers, first + reads - 1)
+        return _Stream(first, last, reads)
 
-
-def _paths(net: Netlist, fill: dict[VirtualUnit, float]) -> dict[VirtualUnit, float]:
-    """For each unit the longest time from the start until its first output."""
-    before: dict[VirtualUnit, set[VirtualUnit]] = defaultdict(set)
-    for flow in net.flows:
-        for port in flow.destinations:
-            before[port.unit].add(flow.source.unit)
-    done: dict[VirtualUnit, float] = {}
-
-    def time(unit: VirtualUnit) -> float:
-        if unit not in done:
-            done[unit] = 0.0
-            done[unit] = fill[unit] + max((time(other) + HOP for other in before[unit]), default=0.0)
-        return done[unit]
-    for unit in net.units:
-        time(unit)
-    return done
+    def _pcu(self, unit: VirtualUnit) -> _Stream:
+        program, timing = unit.program, self.timing
+        latency = timing.tail if program.function != TailFunction.BYPASS else 0
+        steps = work(unit, self.net.config.beat_bytes)
+        taken = self._taken(unit)
+        if isinstance(program, SystolicProgram):
+            tile = prod(program.loops()[:4])
+            rows = unit.note.get("row_packets", 0)
+            start = max(stream.at(rows - 1 if port == 1 else 0) for port, stream in taken.items())
+            drained = timing.systolic + latency
+            first = max(start + tile, taken[0].at(taken[0].count * tile / steps - 1)) + drained
+            left = {0: 0, 1: tile * (program.column_tiles if program.reuse else 1), 2: tile}
+            last = max(max(stream.last + left[port] for port, stream in taken.items()) + drained, first + steps - tile)
+            return _Stream(first, last + program.rows, max(1, steps // tile) * program.rows)
+        latency += timing.pcu + (timing.reduce if program.reduce != Reduce.NONE else 0)
+        block = prod(program.loops[:program.produce]) if program.reduce != Reduce.NONE or program.accumulate is not None else 1
+        first = max((stream.at(stream.count * block / steps - 1) for stream in taken.values()), default=0) + latency
+        last = max(max((stream.last for stream in taken.values()), default=0) + latency, first + steps - block)
+        return _Stream(first, last, max(1, steps // block))
 
 
 @lru_cache

@@ -29,7 +29,7 @@ from .run import Compiled
 
 __all__ = ["is_image", "load_compiled", "save_compiled"]
 
-MAGIC = b"RDUP\x01\x00\x00\x00"
+MAGIC = b"RDUP\x02\x00\x00\x00"
 _HEADER = struct.Struct("<8sQ32s")
 _CLASSES = {f"{each.__module__}.{each.__name__}": each for each in (
     ir.Graph, ir.Tensor, ir.Node, ir.Map, ir.Step, ir.Argument, ir.Matmul, ir.Reduce, ir.View, ir.Place, ir.Copy, ir.Gather, ir.Update,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from sw_driver.device import Device
 from sw_driver.observe import Counters, difference
+
+from .work import MEMORY
 
 __all__ = ["Busiest", "Meter"]
 
@@ -22,11 +25,16 @@ def _kind(unit: str) -> str:
 
 @dataclass(frozen=True)
 class Busiest:
-    """The unit with the most work in a kernel: ``share`` of its cycles, ``bytes`` between the tile and memory."""
+    """The unit with the most work in a kernel: ``share`` of its cycles, ``bytes`` between the tile and memory, ``work`` of all units."""
 
     unit: str
     share: float
     bytes: int
+    work: Mapping[str, float] = field(default_factory=dict, repr=False)
+
+    def is_as_busy(self, unit: str) -> bool:
+        """Whether no unit has more work than ``unit``: of several that have the same, each is the busiest."""
+        return self.work.get(unit, -1) >= self.work[self.unit]
 
     @property
     def kind(self) -> str:
@@ -56,6 +64,6 @@ class Meter:
             counts = [events.get(event, 0) for event in WORK[kind]]
             work[unit] = sum(counts) if kind == "agcu" else max(counts)     # an AGCU sends one request a cycle, of either kind
             beats += sum(counts) if kind == "agcu" else 0
-        work["memory"] = beats / self.config.hbm.channels
+        work[MEMORY] = beats / self.config.hbm.channels
         unit = max(work, key=work.get)
-        self.found.append(Busiest(unit, work[unit] / cycles, beats * self.config.beat_bytes))
+        self.found.append(Busiest(unit, work[unit] / cycles, beats * self.config.beat_bytes, work))

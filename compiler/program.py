@@ -13,26 +13,28 @@ from hw.config import RDUConfig
 from sw_driver.device import Device
 from sw_driver.kernel import Kernel
 from sw_driver.memory import Buffer
+from sw_driver.schedule import Schedule
 
 from . import exact
 from .errors import CompileError
 from .ir import DType, Graph, Tensor
 from .memory import SLACK, Symbol, round_bytes
 from .netlist import Netlist
-from .place import build_kernel
+from .place import build_kernel, route_netlist
 
 __all__ = ["KernelRecord", "Launch", "Program", "Statistics"]
 
 
 @dataclass(frozen=True)
 class KernelRecord:
-    """A kernel, what it is predicted to take, and what limits it."""
+    """A kernel, what it is predicted to take, and ``bottleneck``: the unit with the most work, ``share`` of the predicted cycles."""
 
     index: int
     name: str
     kernel: Kernel
     predicted_cycles: int
     bottleneck: str
+    share: float
     bytes: dict[str, int]
     nodes: tuple[str, ...]
     units: dict[str, int]
@@ -46,12 +48,13 @@ class KernelRecord:
         for number, unit in enumerate(net.units):
             unit.name = f"{unit.kind}{number}"
         check_balance(net)
+        net.placement = net.placement or route_netlist(net, seed)
         kernel = build_kernel(net, seed, **settings)
-        prediction = predict(net)
+        prediction = predict(net, net.placement)
         kernel = dataclasses.replace(kernel, symbols={"predicted_cycles": prediction.cycles, "bottleneck": prediction.bottleneck,
                                                       "nodes": list(nodes)})
         used = net.used()
-        return cls(index, net.name, kernel, prediction.cycles, prediction.bottleneck, prediction.bytes, nodes,
+        return cls(index, net.name, kernel, prediction.cycles, prediction.bottleneck, prediction.share, prediction.bytes, nodes,
                    {"pcu": used.pcu, "pmu": used.pmu, "load": used.load, "store": used.store},
                    sum(unit.note.get("macs", 0) for unit in net.units))
 
@@ -74,15 +77,15 @@ class Launch:
 
 @dataclass
 class Statistics:
-    """What a run took: ``cycles`` of all kernels (Execute to finished), ``launch_cycles`` including loads and arguments,
-    ``kernels`` launched, ``bytes`` moved per tier, and by launch (name, cycles, predicted, bottleneck)."""
+    """What a run took: ``cycles`` of all kernels (Execute to finished), ``total_cycles`` including loads and arguments,
+    ``kernels`` launched, ``bytes`` moved per tier, and by launch (name, cycles)."""
 
     cycles: int = 0
     predicted_cycles: int = 0
     total_cycles: int = 0
     kernels: int = 0
     bytes: dict[str, int] = field(default_factory=lambda: {"hbm": 0, "ddr": 0})
-    launches: list[tuple[str, int, int, str]] = field(default_factory=list)
+    launches: list[tuple[str, int]] = field(default_factory=list)
 
 
 @dataclass
@@ -91,6 +94,10 @@ class _Bound:
 
     regions: dict[int, Buffer]
     first: dict[int, int]
+
+    def arguments(self, launch: Launch) -> dict[str, int]:
+        """Addresses of a launch's engines."""
+        return {name: self.first[tier] + offset for name, (tier, offset) in launch.arguments.items()}
 
     def offset(self, symbol: Symbol) -> int:
         """Where a symbol lies in the buffer of its tier."""
@@ -121,11 +128,46 @@ class Program:
         return exact.run(self.graph, inputs, self.config.lanes)
 
     def run(self, device: Device, inputs: Mapping[str, np.ndarray], *, max_cycles: int = 50_000_000,
-            observe: Callable[[int], None] | None = None) -> tuple[dict[str, np.ndarray], Statistics]:
-        """Runs on a device; constants are uploaded by the first run. Returns outputs by name and statistics.
+            observe: Callable[[int], None] | None = None, settle: Callable[[int], None] | None = None
+            ) -> tuple[dict[str, np.ndarray], Statistics]:
+        """Runs on a device, each kernel launched by the host; constants are uploaded by the first run. Returns outputs by name and
+        statistics.
 
-        ``observe`` is called after each launch with its cycles.
+        ``observe`` is called after each launch with its cycles, ``settle`` with those predicted before each kernel starts, when it is
+        loaded.
         """
+        bound = self._upload(device, inputs)
+        statistics = Statistics()
+        start = device.cycles
+        for launch in self.launches:
+            record = self.kernels[launch.kernel]
+            device.load(record.kernel)
+            device.set_arguments(record.kernel, **bound.arguments(launch))
+            if settle:
+                settle(record.predicted_cycles)
+            device.execute(record.kernel)
+            cycles = device.wait(record.kernel, max_cycles)
+            if observe:
+                observe(cycles)
+            statistics.cycles += cycles
+            statistics.predicted_cycles += record.predicted_cycles
+            statistics.kernels += 1
+            for tier, count in record.bytes.items():
+                statistics.bytes[tier] += count
+            statistics.launches.append((record.name, cycles))
+        statistics.total_cycles = device.cycles - start
+        return self._download(device, bound), statistics
+
+    def run_scheduled(self, device: Device, inputs: Mapping[str, np.ndarray], *, max_cycles: int = 50_000_000
+                      ) -> tuple[dict[str, np.ndarray], int]:
+        """Runs as one schedule, which the device's sequencer walks by itself: outputs by name, and cycles from its start to its end."""
+        bound, schedule = self._upload(device, inputs), Schedule(self.graph.name)
+        for launch in self.launches:
+            schedule.launch(self.kernels[launch.kernel].kernel, **bound.arguments(launch))
+        done = device.run_schedule(schedule, max_cycles=max_cycles)
+        return self._download(device, bound), done.cycles
+
+    def _upload(self, device: Device, inputs: Mapping[str, np.ndarray]) -> _Bound:
         bound = self._bind(device)
         for name in self.graph.inputs:
             tensor = self.graph[name]
@@ -133,22 +175,10 @@ class Program:
                 raise CompileError(f"input {name!r} is {list(np.shape(inputs.get(name, ())))}, the graph wants {tensor}")
             if self.homes[name] in self.symbols:
                 self._write(device, bound, self.homes[name], inputs[name], tensor.dtype)
-        statistics = Statistics()
-        start = device.cycles
-        for launch in self.launches:
-            record = self.kernels[launch.kernel]
-            arguments = {name: bound.first[tier] + offset for name, (tier, offset) in launch.arguments.items()}
-            done = device.launch(record.kernel, max_cycles=max_cycles, **arguments)
-            if observe:
-                observe(done.cycles)
-            statistics.cycles += done.cycles
-            statistics.predicted_cycles += record.predicted_cycles
-            statistics.kernels += 1
-            for tier, count in record.bytes.items():
-                statistics.bytes[tier] += count
-            statistics.launches.append((record.name, done.cycles, record.predicted_cycles, record.bottleneck))
-        statistics.total_cycles = device.cycles - start
-        return {name: self._read(device, bound, tensor, self.graph[name]) for name, tensor in self.outputs.items()}, statistics
+        return bound
+
+    def _download(self, device: Device, bound: _Bound) -> dict[str, np.ndarray]:
+        return {name: self._read(device, bound, tensor, self.graph[name]) for name, tensor in self.outputs.items()}
 
     def release(self, device: Device) -> None:
         """Gives the program's memory on a device back."""

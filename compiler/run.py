@@ -54,36 +54,44 @@ def compile_graph(graph: Graph, config: RDUConfig, *, dump: Path | None = None, 
     return Compiled(imported, core, program, time.monotonic() - start)
 
 
-def run_model(compiled: Compiled, device, arrays: Mapping[str, np.ndarray] | None = None, *, seed: int = 0, counters: bool = False
-              ) -> tuple[dict[str, np.ndarray], dict]:
+def run_model(compiled: Compiled, device, arrays: Mapping[str, np.ndarray] | None = None, *, seed: int = 0, counters: bool = False,
+              settle: Callable[[int], None] | None = None) -> tuple[dict[str, np.ndarray], dict]:
     """(outputs, report). Without ``arrays``: random inputs. The report is what ``rdu run --json`` writes.
 
+    The model runs twice: each kernel launched and measured by the host, then all of them as one schedule of the device.
     ``counters``: the device's counters are read around every launch, for the busiest unit and the bytes that really moved.
+    ``settle``: as of :meth:`Program.run`.
     """
     inputs = checked(compiled.imported, random_inputs(compiled.imported, seed) if arrays is None else arrays)
     meter = Meter(device) if counters else None
-    outputs, statistics = compiled.program.run(device, inputs, observe=meter)
+    measured, statistics = compiled.program.run(device, inputs, observe=meter, settle=settle)
+    if settle:
+        settle(statistics.cycles)
+    outputs, total = compiled.program.run_scheduled(device, inputs)
     exact, ideal = compiled.program.reference(inputs), reference.run(compiled.core, inputs)
     compared = {name: _compare(outputs[name], exact[name], ideal[name]) for name in outputs}
+    for name, value in measured.items():
+        compared[name]["bit_exact"] &= value.tobytes() == outputs[name].tobytes()
     moved = sum(statistics.bytes.values())
     operations = floating_operations(compiled.core)
     report = {
         "model": compiled.core.name, "preset": compiled.program.config.name, "fuse": compiled.program.fuse,
-        "cycles": statistics.cycles, "predicted_cycles": statistics.predicted_cycles, "total_cycles": statistics.total_cycles,
-        "kernels": statistics.kernels, "bytes": dict(statistics.bytes), "operations": operations,
+        "cycles": statistics.cycles, "predicted_cycles": statistics.predicted_cycles, "total_cycles": total,
+        "host_cycles": statistics.total_cycles, "kernels": statistics.kernels, "bytes": dict(statistics.bytes), "operations": operations,
         "operations_per_byte": operations / moved if moved else 0.0, "compile_seconds": compiled.seconds,
         "max_abs_error": max((each["max_abs_error"] for each in compared.values()), default=0.0),
         "bit_exact": all(each["bit_exact"] for each in compared.values()), "outputs": compared,
         "core_operators": sum(node.op is not Core.VIEW for node in compiled.core.nodes),
-        "launches": [{"kernel": name, "cycles": cycles, "predicted_cycles": predicted, "bottleneck": bottleneck}
-                     for name, cycles, predicted, bottleneck in statistics.launches],
+        "launches": [{"kernel": name, "cycles": cycles} for name, cycles in statistics.launches],
     }
     kernels = [compiled.program.kernels[launch.kernel] for launch in compiled.program.launches]
     for launch, kernel in zip(report["launches"], kernels, strict=True):
+        launch |= {"predicted_cycles": kernel.predicted_cycles, "bottleneck": kernel.bottleneck, "bottleneck_share": kernel.share}
         launch["roofline_cycles"], launch["roofline"] = kernel.roofline(compiled.program.config)
     report["roofline_share"] = sum(launch["roofline_cycles"] for launch in report["launches"]) / max(statistics.cycles, 1)
     for launch, busiest in zip(report["launches"], meter.found if meter else (), strict=False):
-        launch |= {"busiest": busiest.unit, "busiest_share": busiest.share, "bytes": busiest.bytes}
+        launch |= {"busiest": busiest.unit, "busiest_share": busiest.share, "bytes": busiest.bytes,
+                   "bottleneck_right": busiest.is_as_busy(launch["bottleneck"])}
     if meter:
         report["measured_bytes"] = sum(busiest.bytes for busiest in meter.found)
     return declared(compiled.imported, outputs), report

@@ -168,14 +168,13 @@ class _Cutter:
             copied = self._tried(nodes, count=count)
             if isinstance(copied, Netlist) and predict(copied).cycles < predict(best).cycles:
                 best = copied
-                break
         names = {node.name for node in nodes}
         free = [node for node in nodes if node.op is Core.MATMUL and self.users.get(node.output, set()).isdisjoint(names)]
         for width in WIDTHS if free else ():
             grids = {node.name: (1, width) for node in free if self.where.graph[node.output].shape[-1] % width == 0}
             wider = self._tried(nodes, grids) if grids else ""
             if isinstance(wider, Netlist) and predict(wider).cycles < predict(best).cycles:
-                return wider
+                best = wider
         return best
 
     def _tried(self, nodes: Sequence[Node], grids: dict[str, tuple[int, int]] | None = None, count: int = 1) -> Netlist | str:

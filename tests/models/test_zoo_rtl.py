@@ -50,4 +50,5 @@ def test_counters_tell_bytes_and_the_busiest_unit(device):
     report = check(device, "digits_mlp", "none", counters=True)
     for launch in report["launches"]:
         assert launch["busiest"].startswith(("pcu", "pmu", "agcu", "memory")) and 0 < launch["busiest_share"] <= 1
+        assert launch["bottleneck_right"], launch
     assert report["bytes"]["hbm"] <= report["measured_bytes"] < 1.5 * report["bytes"]["hbm"]
