@@ -14,13 +14,14 @@ from math import prod
 from hw.config import RDUConfig
 from hw.pcu.program import ProgramError
 
+from .copying import map_copy
 from .cost import predict
 from .errors import CompileError, NeedsCopy
 from .homes import Layout, layout, with_copy
 from .int8 import as_floats, forgotten, with_int8
 from .ir import Core, DType, Graph, Node
 from .mapping import Section
-from .matmul import grids, map_matmul, parts, problem_of, tilings
+from .matmul import map_matmul
 from .memory import Symbol, allocate
 from .moves import map_gather, map_update
 from .netlist import Capacity, Netlist
@@ -28,9 +29,10 @@ from .pattern import NotAffine, Pattern
 from .place import route_netlist
 from .program import KernelRecord, Launch, Program
 from .sections import LAUNCH, sections
-from .simd import map_copy, map_map, map_reduce
+from .simd import map_map, map_reduce
 from .split import split_maps
 from .streams import NeedsWords, TooDeep
+from .tiling import grids, parts, problem_of, tilings
 from .woven import woven
 
 __all__ = ["FUSIONS", "CompileError", "compile"]

@@ -26,12 +26,11 @@ UPDATE(target[N, ...], values[M, ...], indices INT32[M]) -> [N, ...]
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import Enum
-from math import prod
 
-import ml_dtypes
-import numpy as np
+from .tensor import DType, GraphError, Quantised, Tensor
+from .view import View, row_major
 
 __all__ = [
     "Argument",
@@ -56,87 +55,6 @@ __all__ = [
     "View",
     "row_major",
 ]
-
-
-class GraphError(ValueError):
-    """A graph whose shapes, types or order contradict each other, or that asks for something the compiler does not have."""
-
-
-class DType(Enum):
-    """Element types. Values are numpy arrays of :attr:`numpy`; a BF16 array's bit patterns are ``value.view(np.uint16)``."""
-
-    FP32 = "fp32"
-    BF16 = "bf16"
-    INT32 = "int32"        # also truth values, 0 and 1
-    INT8 = "int8"          # in memory only: a MAP reads it as an INT32, a MATMUL as weights without their scales
-    INT64 = "int64"        # in imported graphs only, as is BOOL: lowering makes them INT32
-    BOOL = "bool"
-
-    @property
-    def numpy(self) -> np.dtype:
-        return np.dtype({DType.FP32: np.float32, DType.BF16: ml_dtypes.bfloat16, DType.INT32: np.int32, DType.INT8: np.int8,
-                         DType.INT64: np.int64, DType.BOOL: np.bool_}[self])
-
-    @property
-    def is_core(self) -> bool:
-        """Whether core graphs, and the hardware, have it."""
-        return self not in (DType.INT64, DType.BOOL)
-
-    @property
-    def bytes(self) -> int:
-        return self.numpy.itemsize
-
-    @property
-    def is_float(self) -> bool:
-        return self in (DType.FP32, DType.BF16)
-
-    @classmethod
-    def of(cls, array: np.ndarray) -> DType:
-        """The type of an array; :class:`GraphError` for arrays of other types."""
-        for kind in cls:
-            if array.dtype == kind.numpy:
-                return kind
-        raise GraphError(f"element type {array.dtype} is not there; there are {[kind.value for kind in cls]}")
-
-
-@dataclass(frozen=True)
-class Quantised:
-    """What a constant is the product of: INT8 numbers and FP32 scales, both of its shape."""
-
-    whole: np.ndarray
-    scale: np.ndarray
-
-    def at(self, indices: np.ndarray) -> Quantised:
-        """Those of the elements ``indices`` of the flattened constant."""
-        return Quantised(self.whole.reshape(-1)[indices], self.scale.reshape(-1)[indices])
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """A named value. ``shape`` is None only between import and shape inference; ``value`` is set for constants, ``quantised`` for those
-    that are INT8 times scales."""
-
-    name: str
-    shape: tuple[int, ...] | None
-    dtype: DType | None
-    value: np.ndarray | None = field(default=None, repr=False, compare=False)
-    quantised: Quantised | None = field(default=None, repr=False, compare=False)
-
-    @property
-    def is_constant(self) -> bool:
-        return self.value is not None
-
-    @property
-    def elements(self) -> int:
-        return prod(self.shape)
-
-    @property
-    def bytes(self) -> int:
-        return self.elements * self.dtype.bytes
-
-    def __str__(self) -> str:
-        kind = self.dtype.value if self.dtype else "?"
-        return f"{self.name}: {kind}{list(self.shape) if self.shape is not None else '[?]'}"
 
 
 class Core(Enum):
@@ -236,61 +154,6 @@ class Reduce:
 
     def __str__(self) -> str:
         return self.kind.value
-
-
-@dataclass(frozen=True)
-class View:
-    """An access pattern over a row-major source: for every axis the nest of loops that runs over it, outermost first.
-
-    A loop is (size, stride in elements); stride 0 repeats, a negative one runs backwards. Usually an axis is one loop; an axis of
-    several merges dimensions that are not adjacent in memory (im2col: channel, kernel row and kernel column are the one axis K).
-    Loops of size 1 are left out and loops of one axis that can be one are one, so equal views compare equal.
-    """
-
-    axes: tuple[tuple[tuple[int, int], ...], ...]
-    offset: int = 0
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "axes", tuple(merged(axis) for axis in self.axes))
-
-    @classmethod
-    def of(cls, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0) -> View:
-        """One loop per axis, as numpy's strided arrays (strides in elements)."""
-        return cls(tuple(((size, stride),) for size, stride in zip(shape, strides, strict=True)), offset)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(prod(size for size, _ in axis) for axis in self.axes)
-
-    @property
-    def strides(self) -> tuple[int, ...] | None:
-        """One stride per axis (0 where the size is 1), or None where an axis needs several loops."""
-        if any(len(axis) > 1 for axis in self.axes):
-            return None
-        return tuple(axis[0][1] if axis else 0 for axis in self.axes)
-
-    @property
-    def loops(self) -> tuple[tuple[int, int], ...]:
-        """The shortest nest, outermost first, that visits the elements in row-major order."""
-        return merged(tuple(loop for axis in self.axes for loop in axis))
-
-    @property
-    def is_contiguous(self) -> bool:
-        """Whether it reads consecutive elements, each once."""
-        return not self.loops or (len(self.loops) == 1 and self.loops[0][1] == 1)
-
-    def indices(self) -> np.ndarray:
-        """Flat index in the source of every element."""
-        total = np.array([self.offset], dtype=np.int64)
-        for size, stride in self.loops:
-            total = (total[:, None] + np.arange(size, dtype=np.int64) * stride).reshape(-1)
-        return total.reshape(self.shape)
-
-    def __str__(self) -> str:
-        if self.strides is not None:
-            return f"strides={list(self.strides)} offset={self.offset}"
-        axes = ", ".join("*".join(f"{size}:{stride}" for size, stride in axis) or "1" for axis in self.axes)
-        return f"axes=[{axes}] offset={self.offset}"
 
 
 @dataclass(frozen=True)
@@ -409,25 +272,3 @@ class Graph:
         for node in self.nodes:
             lines.append(f"{node.name}:  {node}  : {', '.join(str(self[name]).split(': ', 1)[1] for name in node.outputs)}")
         return "\n".join([*lines, *(f"output {self[name]}" for name in self.outputs)]) + "\n"
-
-
-def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Strides in elements of a row-major array."""
-    strides, step = [], 1
-    for size in reversed(shape):
-        strides.append(step)
-        step *= size
-    return tuple(reversed(strides))
-
-
-def merged(loops: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
-    """The shortest nest of (size, stride) loops, outermost first, with the same visits in the same order."""
-    found: list[tuple[int, int]] = []
-    for size, stride in loops:
-        if size == 1:
-            continue
-        if found and found[-1][1] == size * stride:
-            found[-1] = (found[-1][0] * size, stride)
-        else:
-            found.append((size, stride))
-    return tuple(found)

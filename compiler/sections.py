@@ -11,6 +11,7 @@ from hw.pcu.program import ProgramError
 
 from .balance import Imbalance, check_balance
 from .copies import cut, share
+from .copying import map_placed
 from .cost import predict
 from .errors import CompileError, NeedsCopy
 from .homes import Layout, is_reshape
@@ -23,7 +24,7 @@ from .pattern import NotAffine
 from .peephole import join_units
 from .place import route_netlist
 from .reorder import reordered
-from .simd import map_map, map_placed, map_reduce
+from .simd import map_map, map_reduce
 from .streams import NeedsWords, TooDeep
 from .woven import woven
 

@@ -1,4 +1,4 @@
-"""MAP, REDUCE and COPY on PCUs in SIMD mode, from streams or from memory."""
+"""MAP and REDUCE on PCUs in SIMD mode, from streams or from memory."""
 
 from __future__ import annotations
 
@@ -14,61 +14,13 @@ from .errors import CompileError
 from .expression import Operands, clusters
 from .ir import Argument, Function, Node, Reduction, Step
 from .mapping import Feed, Section, Unstreamable
-from .pattern import Dim, Pattern, common_dims, merge_dims
+from .pattern import Pattern
+from .space import Space
 from .streams import LONGEST, factors, load_rows, load_scalars, store_rows, store_scalars, vectors_of
 
-__all__ = ["map_copy", "map_map", "map_placed", "map_reduce"]
+__all__ = ["map_map", "map_reduce"]
 
 _REDUCE = {Reduction.SUM: Reduce.SUM, Reduction.MAX: Reduce.MAX, Reduction.MIN: Reduce.MIN, Reduction.ARGMAX: Reduce.ARGMAX}
-
-
-class _Space:
-    """The loops of a node's output: ``launch`` dims, ``outer`` dims and the ``row``, each over all operands in memory."""
-
-    def __init__(self, section: Section, shape: Sequence[int], operands: list[tuple[Pattern, Sequence[int]]], *,
-                 keep: Sequence[int] = (), row_axis: bool):
-        last = len(shape) - 1
-        dims = merge_dims(common_dims(shape, operands), [*keep, last] if row_axis else keep)
-        if row_axis:
-            self.row = [dim for dim in dims if dim.axis == last and shape[last] > 1]
-        else:
-            self.row = _shorter(dims[-1]) if dims else []
-            dims = [*dims[:-1], *self.row]
-            self.row = self.row[-1:]
-        outer = dims[:len(dims) - len(self.row)]
-        count = section.launch_dims
-        if count > len(outer):
-            raise CompileError(f"{section.net.name}: too many loops", way_out="use tensors of fewer dimensions")
-        self.launch, self.outer = outer[:count], outer[count:]
-        section.launches = tuple(dim.size for dim in self.launch)
-        self.rows, self.n = prod(dim.size for dim in self.outer), prod(dim.size for dim in self.row)
-
-    def of(self, operand: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-        """(outer, row) loops of one operand as (count, stride)."""
-        return ([(dim.size, dim.strides[operand]) for dim in self.outer], [(dim.size, dim.strides[operand]) for dim in self.row])
-
-    def loops(self, lanes: int, apart: bool) -> list[int]:
-        """Loops of a PCU: vectors of a row, then rows (``apart``: a loop for each outer dimension)."""
-        vectors = -(-self.n // lanes)
-        outer = [dim.size for dim in reversed(self.outer)] if apart else factors(self.rows, "rows")
-        return [vectors, *outer]
-
-
-def _shorter(dim: Dim, limit: int = LONGEST * 4) -> list[Dim]:
-    """A long row as several of whole vectors, as long as that is possible."""
-    if dim.size <= limit:
-        return [dim]
-    for count in range(2, 4096):
-        if dim.size % count == 0 and dim.size // count <= limit and dim.size // count % 64 == 0:
-            break
-    else:
-        for count in range(2, LONGEST):
-            if dim.size % count == 0 and dim.size // count <= limit:
-                break
-        else:
-            raise CompileError(f"a row of {dim.size} elements cannot be cut into rows of at most {limit}", way_out="pad it")
-    inner = dim.size // count
-    return [Dim(count, tuple(stride * inner for stride in dim.strides), dim.axis), Dim(inner, dim.strides, dim.axis)]
 
 
 # MAP ----------------------------------------------------------------------------------------------------------------------
@@ -90,7 +42,7 @@ def map_map(section: Section, node: Node) -> None:
         operands.append((section.homes[out].pattern, shape))
     elif not operands:
         operands.append((Pattern.contiguous(prod(shape)), shape))
-    space = _Space(section, shape, operands, keep=index_axes, row_axis=fused)
+    space = Space(section, shape, operands, keep=index_axes, row_axis=fused)
     if any(dim.axis in index_axes for dim in space.launch):
         raise CompileError(f"node {node.name!r}: an index of a dimension that launches walk", way_out="use fewer dimensions")
     loops = space.loops(section.lanes, bool(index_axes))
@@ -119,7 +71,7 @@ def map_map(section: Section, node: Node) -> None:
     _finish(section, out, values[Argument("step", len(steps) - 1)], space, len(memory))
 
 
-def _index_levels(node: Node, axes: Sequence[int], shape: Sequence[int], space: _Space, inner: int) -> dict[int, int]:
+def _index_levels(node: Node, axes: Sequence[int], shape: Sequence[int], space: Space, inner: int) -> dict[int, int]:
     """The PCU loop of each axis; ``inner``: that of the innermost dimension outside a row (words have no loop for their row)."""
     levels = {axis: 0 for axis in range(len(shape))}
     for axis in axes:
@@ -136,7 +88,7 @@ def _index_levels(node: Node, axes: Sequence[int], shape: Sequence[int], space: 
     return {axis: 5 if shape[axis] == 1 else level for axis, level in levels.items()}
 
 
-def _memory_operand(section: Section, name: str, space: _Space, place: int, words: bool, depth: int) -> tuple[Feed, int]:
+def _memory_operand(section: Section, name: str, space: Space, place: int, words: bool, depth: int) -> tuple[Feed, int]:
     """(stream, level) of an operand in memory; its dims are operand ``place`` of the space."""
     home, before = section.homes[name], len(section.net.units)
     outer, row = space.of(place)
@@ -169,7 +121,7 @@ def _repeated(section: Section, stored, outer, row):
     return unit.out(0)
 
 
-def _stream_operand(section: Section, node: Node, i: int, shape, space: _Space, words: bool) -> Feed:
+def _stream_operand(section: Section, node: Node, i: int, shape, space: Space, words: bool) -> Feed:
     name = node.inputs[i]
     own, feed = section.graph[name].shape or (1,), section.take(name)
     if prod(own[:-1]) != prod(shape[:-1]) or prod(own[:-1]) != feed.rows or feed.rows != space.rows:
@@ -181,7 +133,7 @@ def _stream_operand(section: Section, node: Node, i: int, shape, space: _Space, 
     return feed
 
 
-def _finish(section: Section, name: str, feed: Feed, space: _Space, place: int) -> None:
+def _finish(section: Section, name: str, feed: Feed, space: Space, place: int) -> None:
     """Gives the result on, and stores it if it is wanted in memory."""
     if name in section.kept:
         home, before = section.homes[name], len(section.net.units)
@@ -206,7 +158,7 @@ def map_reduce(section: Section, node: Node) -> None:
         operands.append((section.homes[out].pattern, (*shape[:-1], 1)))
     elif not operands:
         operands.append((Pattern.contiguous(prod(shape)), shape))
-    space = _Space(section, shape, operands, row_axis=True)
+    space = Space(section, shape, operands, row_axis=True)
     n = shape[-1]
     if streamed:
         feed = section.take(x)
@@ -234,7 +186,7 @@ def map_reduce(section: Section, node: Node) -> None:
     section.give(out, made)
 
 
-def space_loops(space: _Space, n: int, lanes: int) -> list[int]:
+def space_loops(space: Space, n: int, lanes: int) -> list[int]:
     return [-(-n // lanes), *factors(space.rows, "rows")]
 
 
@@ -244,58 +196,3 @@ def _rounded_scalar(section: Section, name: str, feed: Feed) -> Feed:
     unit = section.net.add("pcu", f"{name} to bf16", program, work=feed.rows)
     section.attach(feed, unit, 0)
     return section.made(unit, feed.rows, 1, [feed], scalar=True)
-
-
-# COPY ---------------------------------------------------------------------------------------------------------------------
-def map_copy(section: Section, node: Node, source: str | None, places: Pattern, shape: Sequence[int]) -> None:
-    """Copies elements from memory (or, ``source`` None, zeros) to ``places`` of the output, without any PCU."""
-    from hw.agcu.program import Access, LoadProgram
-
-    from .streams import memory_loops
-    out = section.homes[node.output]
-    shape = tuple(shape) or (1,)
-    if source is None:
-        n = prod(shape) * out.size // 4
-        space_outer, count = [], -(-n // section.lanes)
-        loops = memory_loops([(count, 0)], section.config, "zeros")
-        port = section.net.load(node.output, LoadProgram(access=Access.FILL, base=0, loops=loops)).out()
-        section.net.units[-1].symbol = ""
-        store_rows(section.net, port, out.stored(), space_outer, [(prod(shape), 1)])
-        return
-    home = section.homes[source]
-    space = _Space(section, shape, [(home.pattern, shape), (places, shape)], row_axis=False)
-    before = len(section.net.units)
-    outer, row = space.of(0)
-    stored = home.stored()
-    port = load_rows(section.net, stored, outer, row)
-    section.note_launch(before, space.launch, 0, home.size)
-    feed = Feed(port, space.rows, space.n, packed=home.size == 2)
-    before = len(section.net.units)
-    outer, row = space.of(1)
-    store_rows(section.net, feed.port, replace(out.stored(), offset=out.pattern.offset + places.offset), outer, row)
-    section.note_launch(before, space.launch, 1, out.size)
-
-
-def map_placed(section: Section, node: Node) -> None:
-    """Adds a COPY that fills its output, its inputs from streams or from memory."""
-    graph, out = section.graph, section.homes[node.output]
-    if sum(graph[name].elements for name in node.inputs) != graph[node.output].elements or node.output in section.inside:
-        raise Unstreamable("a copy that leaves gaps, or that is read in the same kernel")
-    for name, place in zip(node.inputs, node.attributes.places, strict=True):
-        shape = graph[name].shape or (1,)
-        pattern = Pattern.of(shape, place.strides or (1,), place.offset)
-        if name not in section.feeds:
-            if section.homes[name].size != out.size:
-                raise Unstreamable("a copy does not convert")
-            map_copy(section, node, name, pattern, shape)
-            continue
-        feed = section.take(name)
-        if feed.packed != (out.size == 2) or feed.scalar != (shape[-1] == 1) or not (feed.scalar or feed.n == shape[-1]):
-            raise Unstreamable(f"{name} has other rows")
-        loops = pattern.shaped(shape)
-        stored = replace(out.stored(), offset=out.pattern.offset + place.offset)
-        outer, row = [loop for axis in loops[:-1] for loop in axis], loops[-1]
-        if feed.scalar:
-            store_scalars(section.net, feed.port, stored, [*outer, *row])
-        else:
-            store_rows(section.net, feed.port, stored, outer, row)

@@ -6,7 +6,7 @@ import pytest
 from compiler.compile import compile, single
 from compiler.homes import layout
 from compiler.ir import DType
-from compiler.matmul import tilings
+from compiler.tiling import tilings
 from hw.config import preset
 from hw.pcu.program import SystolicProgram
 from sim.device import VerilatedBackend
