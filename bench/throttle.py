@@ -7,7 +7,7 @@ and the tile then read as often as takes as long. The kernel is finished when bo
 
 With 2 labels per link and more, each flow has a label of its own wherever it shares a link. Units need more than one label, so *labels=1*
 is what one would be: the three flows are dynamic packets, which share two places per input. Settings: off; automatic
-(:func:`compiler.throttle.automatic`); the tile's producer throttled by hand, every rate and burst. Results are compared bit for bit.
+(:func:`compiler.senders.automatic`); the tile's producer throttled by hand, every rate and burst. Results are compared bit for bit.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from compiler.kernel import KernelBuilder
-from compiler.throttle import Throttle
+from compiler.senders import Throttle
 from hw.agcu.program import Access, AGCUProgram, LoadProgram, Loop, StoreProgram
 from hw.config import RDUConfig
 from hw.pcu import model

@@ -56,7 +56,7 @@ def compile(graph: Graph, config: RDUConfig, *, fuse: str = "full", seed: int = 
     """The program that computes ``graph`` on a device of ``config``. The same arguments always give the same program.
 
     ``fuse``: "none", each core operator a kernel; "op", each composite operator (softmax, norm) one; "full", as many operators as
-    fit in each kernel. ``throttle``: senders that share links keep to their flows' average rates (compiler/throttle.py).
+    fit in each kernel. ``throttle``: senders that share links keep to their flows' average rates (compiler/senders.py).
     ``int8``: weights that are INT8 times scales lie in memory so, if the program is then expected to be faster, else as FP32.
     ``bank_bits``: PMUs get bank bits with which their engines meet least (hw/pmu/bank_bits.py), else those of their recipes.
     Raises :class:`CompileError` naming the node, the value, the limit and a way out.

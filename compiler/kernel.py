@@ -22,7 +22,7 @@ from sw_driver.kernel import Argument, Kernel
 
 from .fabric import Fabric
 from .route import Flow, Router, Routes
-from .throttle import Sequence, Throttle, automatic, sender_fields
+from .senders import Sequence, Throttle, automatic, sender_fields
 
 __all__ = ["KernelBuilder", "PlacementError", "Unit"]
 
@@ -70,7 +70,7 @@ class KernelBuilder:
     name: the kernel's name.
     group: launch group of all its units.
     resident: kernels that stay loaded beside this one; its routes keep off theirs, and no unit is used twice.
-    throttle: packets are throttled automatically, from the rates of the flows (:func:`compiler.throttle.automatic`).
+    throttle: packets are throttled automatically, from the rates of the flows (:func:`compiler.senders.automatic`).
     """
 
     def __init__(self, config: RDUConfig, name: str, *, group: int = 0, resident: tuple[KernelBuilder, ...] = (),

@@ -11,6 +11,7 @@ from hw.pmu.recipes import separate_buffers
 from .factors import factors
 from .ir import View
 from .mapping import Feed, Section, Unstreamable
+from .striped import pitch_of, striped, width_of
 
 __all__ = ["reordered"]
 
@@ -22,7 +23,7 @@ def reordered(section: Section, feed: Feed, view: View, elements: int) -> Feed:
     if feed.scalar or view.offset or prod(view.shape) != elements:
         raise Unstreamable("a view of parts of a stream")
     config, size = section.config, 2 if feed.packed else 4
-    width = config.beat_bytes // size
+    width = width_of(config, size)
     axes = [list(axis) for axis in view.axes]
     row = axes.pop() if axes else []
     if len(row) != 1:
@@ -82,23 +83,13 @@ def _rows(section: Section, feed: Feed, inner: Loops, row: tuple[int, int], widt
 def _columns(section: Section, feed: Feed, inner: Loops, row: tuple[int, int], width: int, size: int, block: int, times: int
              ) -> PMUProgram:
     """Columns as rows, by striping."""
-    config = section.config
     if row[1] % feed.n:
         raise Unstreamable("rows across columns")
-    pitch = max(1 << (feed.n - 1).bit_length(), width)
+    pitch = pitch_of(section.config, feed.n, size)
     rows, apart = block // feed.n, row[1] // feed.n
     if apart != 1 or any(stride % feed.n and stride >= feed.n for _, stride in inner) or \
             any(stride >= feed.n and stride // feed.n % width for _, stride in inner):
         raise Unstreamable("rows that are not neighbours")
-    padded = -(-rows // width) * width
-    first = (pitch // width).bit_length() - 1
-    buffers = _buffers(section, padded * pitch // width)
-    stride, banks = separate_buffers(config.pmu, padded * pitch // width, buffers,
-                                     together=range(first, first + width.bit_length() - 1))
-    outer = [Loop(bound) for bound in factors(times, "blocks")]
+    buffers = _buffers(section, -(-rows // width) * pitch)
     steps = [Loop(count, step if step < feed.n else step // feed.n * pitch) for count, step in reversed(inner)]
-    read = (Loop(-(-row[0] // width), width * pitch), *steps)
-    return PMUProgram(
-        write=Write(loops=(Loop(-(-feed.n // width), width), Loop(rows, pitch), *outer), handover=2, vectors=(0,)),
-        reads=(Read(loops=(*read, *outer), handover=len(read), transposed=True),), buffers=buffers, buffer_stride=stride * width,
-        bank_map=banks, pitch=pitch, element=Element.HALF if size == 2 else Element.WORD)
+    return striped(section.config, size, rows, feed.n, (Loop(-(-row[0] // width), width * pitch), *steps), times=times, buffers=buffers)

@@ -12,10 +12,9 @@ from math import prod
 
 from hw.agcu.program import Access
 from hw.config import RDUConfig
-from hw.pmu.program import Element, Loop, PMUProgram, Read, Write
-from hw.pmu.recipes import separate_buffers
+from hw.pmu.program import Loop, PMUProgram
 
-from .factors import factors
+from .striped import pitch_of, striped, width_of
 
 __all__ = ["Block", "Dims", "Plan", "access", "plan"]
 
@@ -42,35 +41,18 @@ class Block:
     repeat: int = 1
     buffers: int = 1
 
-    def width(self, config: RDUConfig) -> int:
-        """Elements of a vector."""
-        return config.beat_bytes // self.size
-
     def program(self, config: RDUConfig, written: int, read: int) -> PMUProgram:
         """A PMU that takes ``written`` rows of ``read`` elements and gives ``read`` rows of ``written``."""
-        width, pitch = self.width(config), _pitch(read, config, self.size)
-        rows = -(-written // width) * width
-        first = (pitch // width).bit_length() - 1
-        stride, banks = separate_buffers(config.pmu, rows * pitch // width, self.buffers,
-                                         together=range(first, first + width.bit_length() - 1))
-        outer = [Loop(bound) for bound in factors(self.times, "blocks")]
+        width, pitch = width_of(config, self.size), pitch_of(config, read, self.size)
         again = [Loop(self.repeat)] if self.repeat > 1 else []
-        return PMUProgram(
-            write=Write(loops=(Loop(-(-read // width), width), Loop(written, pitch), *outer), handover=2, vectors=(0,)),
-            reads=(Read(loops=(Loop(rows // width, width * pitch), Loop(read, 1), *again, *outer), handover=2 + len(again),
-                        transposed=True),),
-            buffers=self.buffers, buffer_stride=stride * width, bank_map=banks, pitch=pitch,
-            element=Element.HALF if self.size == 2 else Element.WORD)
-
-
-def _pitch(elements: int, config: RDUConfig, size: int) -> int:
-    return max(1 << (elements - 1).bit_length(), config.beat_bytes // size)
+        return striped(config, self.size, written, read, (Loop(-(-written // width), width * pitch), Loop(read, 1), *again),
+                       times=self.times, buffers=self.buffers)
 
 
 def _fitting(written: int, read: int, config: RDUConfig, size: int) -> int:
     """How many buffers (2 at most) of ``written`` rows of ``read`` elements a PMU holds."""
-    width = config.beat_bytes // size
-    block = 1 << (-(-written // width) * width * _pitch(read, config, size) - 1).bit_length()
+    width = width_of(config, size)
+    block = 1 << (-(-written // width) * width * pitch_of(config, read, size) - 1).bit_length()
     return min(2, config.pmu.words * 4 // size // block)
 
 
@@ -103,7 +85,7 @@ def _block(config: RDUConfig, size: int, outer: Dims, row: Dims, storing: bool) 
     n = prod(count for count, _ in row)
     if not outer or outer[-1][1] != 1 or outer[-1][0] < 2 or n < 2:
         return None
-    others, count, repeat, width = list(outer[:-1]), outer[-1][0], 1, config.beat_bytes // size
+    others, count, repeat, width = list(outer[:-1]), outer[-1][0], 1, width_of(config, size)
     parts = [count, *(part for part in range(count - 1, width - 1, -1) if count % part == 0 and part % width == 0)]
     for least in (2, 1):
         for along in parts:

@@ -1,4 +1,4 @@
-"""Settings of the senders: destinations of dynamic flows, throttle rates from the flows' average rates."""
+"""Settings of the senders of a kernel: where dynamic flows go, sequence IDs, throttle rates from the flows' average rates."""
 
 from __future__ import annotations
 
