@@ -1,6 +1,6 @@
 """Streams between two sockets over a peer link, beside the same data through memory.
 
-    rdu bench peer [--beats N] [--link-cycles N] [--tokens N,N]
+    rdu bench peer [--beats N] [--link-cycles N] [--tokens N,N] [--sockets N,N]
 
 Cases "layer of N tokens": two whole sockets, driven by the driver, compute a tensor-parallel MLP layer whose partial sums are exchanged
 and added by PCUs (:mod:`bench.peer_layer`): over the link ("on"), through memory by a copy kernel over the link ("off, copied") or
@@ -15,6 +15,9 @@ Metrics: ``cycles`` from the producer's ``execute`` to the last vector at the co
 ``link_share``: beats times ``beat_cycles`` over cycles. Cases: "transfer" (one stream), "exchange" (both directions at once, the
 step of a ring all-reduce), "pipeline" (two layers, one on each socket: the first loads its operand from HBM, the second stores
 its result to HBM; what lies between goes over the link). Every vector is compared.
+
+``--sockets 3,4`` (default: none; with ``--full`` these): rings of so many whole sockets that all-reduce a vector (:mod:`bench.peer_ring`);
+``link_share`` is the least that a link must move over what it could have moved.
 """
 
 from __future__ import annotations
@@ -36,12 +39,14 @@ from sw_driver.cluster import Cluster
 from .common import metric, steps
 from .memory_system import MemoryBench, MemorySystem
 from .peer_layer import Layer, Placed, run_off, run_on
+from .peer_ring import Ring, all_reduce
 
 DESCRIPTION = ("streams and a layer on two sockets, over the peer link and through memory; --beats N (2048) --link-cycles N (20) "
-               "--tokens N,N (4,32)")
+               "--tokens N,N (4,32) --sockets N,N (none; with --full 3,4)")
 
 PEER = 2                 # the segment that points to AGCU 0 of the other socket
 STREAM, MOVER = 0, 1     # AGCUs: 0 produces and consumes, 1 runs the copies of the "off" case
+RING_VECTORS = 256       # of a chunk
 STEP_LIMIT = 200         # cycles for a beat, after which a run has failed
 
 
@@ -215,19 +220,39 @@ def layers(config: RDUConfig, tokens: list[int], link_cycles: int, step) -> list
     return metrics
 
 
-def run(config: RDUConfig, console, *, full: bool = False, beats: int = 2048, link_cycles: int = 20, tokens: str = "4,32") -> list[dict]:
-    """The layer, then transfer, exchange and pipeline, over the link and through memory."""
-    beats = 16_384 if full else beats
+def rings(config: RDUConfig, sockets: list[int], link_cycles: int, step) -> list[dict]:
+    """An all-reduce over a ring of each size."""
+    config, metrics = dataclasses.replace(config, peer=dataclasses.replace(config.peer, links=2)), []
+    for count in sockets:
+        step(f"ring of {count} sockets")
+        with Cluster.open(config, count, link_cycles=link_cycles) as cluster:
+            ring = Ring(config, count, RING_VECTORS)
+            cycles, least = all_reduce(cluster, ring), (2 * count - 2) * RING_VECTORS * config.peer.beat_cycles
+        case = f"all-reduce of {count * RING_VECTORS * config.beat_bytes} bytes, {count} sockets"
+        metrics += [metric("cycles", case, cycles, "cycles"), metric("link_share", case, least / cycles, "ratio")]
+    return metrics
+
+
+def _numbers(name: str, text: str, low: int, high: int) -> list[int]:
+    """The numbers of "4,32"."""
+    counts = [int(part) if part.isdecimal() else -1 for part in text.split(",")] if text else []
+    if not all(low <= count <= high for count in counts):
+        raise ValueError(f"{name}={text} must be numbers from {low} to {high}")
+    return counts
+
+
+def run(config: RDUConfig, console, *, full: bool = False, beats: int = 2048, link_cycles: int = 20, tokens: str = "4,32",
+        sockets: str = "") -> list[dict]:
+    """The layer, then transfer, exchange and pipeline, over the link and through memory; then rings."""
+    beats, sockets = 16_384 if full else beats, sockets or ("3,4" if full else "")
     if not 16 <= beats <= 16_384 or not 1 <= link_cycles <= 200:
         raise ValueError(f"beats={beats} must be from 16 to 16384, link_cycles={link_cycles} from 1 to 200")
-    counts = [int(text) if text.isdecimal() else 0 for text in tokens.split(",")]
-    if not all(1 <= count <= 256 for count in counts):
-        raise ValueError(f"tokens={tokens} must be numbers from 1 to 256")
+    counts, sizes = _numbers("tokens", tokens, 1, 256), _numbers("sockets", sockets, 3, 16)
     cases = {"transfer": lambda pair, off: transfer(pair, beats, (0,), off),
              "exchange": lambda pair, off: transfer(pair, beats, (0, 1), off),
              "pipeline": lambda pair, off: pipeline(pair, beats, off)}
-    with steps(console, "building two sockets", 2 * len(cases) + 3 * len(counts)) as step:
-        metrics = layers(config, counts, link_cycles, step)
+    with steps(console, "building two sockets", 2 * len(cases) + 3 * len(counts) + len(sizes)) as step:
+        metrics = layers(config, counts, link_cycles, step) + rings(config, sizes, link_cycles, step)
         pair = Pair(config, link_cycles)
         for name, case in cases.items():
             for text, off in (("on", False), ("off", True)):

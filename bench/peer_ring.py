@@ -2,8 +2,8 @@
 
 One kernel on each of n sockets. The vector is cut into n chunks. Socket s sends its own chunk s over link 1 (step 0). In step t = 1 .. 2n-3
 it takes what comes from the socket before it, adds its own part of chunk s - t or, from step n on, nothing (-0.0: the sum is
-complete by then and goes round once more), and sends the result on. What comes in step 2n-2 only goes to memory. So every link
-moves 2 (n-1)/n of a vector, the least that is possible, and a sum that is not complete never sees another socket's memory.
+complete by then and goes round once more), sends the result on and stores it; that of the first n-2 steps is not complete and
+left aside. What comes in step 2n-2 only goes to memory. So every link moves 2 (n-1)/n of a vector, the least that is possible.
 
 Chunk c is added in the order of the ring: that of socket c first, then socket c + 1 and so on.
 """
