@@ -11,6 +11,7 @@ from .operators import Call, lowers
 
 __all__: list[str] = []
 
+MOST_PLACES = 1 << 16    # of a scatter that adds: rows of the target times rows of the values
 FEW = 8          # rows of a gather with constant indices that are better copied one by one
 
 
@@ -157,15 +158,25 @@ def _gather_elements(e: Emitter, call: Call) -> str:
 
 @lowers("ScatterElements")
 def _scatter_elements(e: Emitter, call: Call) -> str:
-    _only_replacing(call)
     count, size = prod(call.shape(1)), prod(call.shape(0))
     places = e.reshape(_flat_index(e, call, call.axis(0)), (count,))
-    return e.reshape(e.update(e.reshape(call[0], (size,)), e.reshape(call[2], (count,)), places), call.shape(0))
+    return _scattered(e, call, places, (size,), (count,))
 
 
-def _only_replacing(call: Call) -> None:
-    if call.get("reduction", "none") != "none":
-        raise call.error(f"reduction {call.get('reduction')!r}; only replacing is there")
+def _scattered(e: Emitter, call: Call, places: str, target: tuple[int, ...], values: tuple[int, ...]) -> str:
+    """Rows of input 2 (as ``values``) put at ``places`` of input 0 (as ``target``), or added: a product with a matrix that has a 1 where a
+    row goes."""
+    reduction = call.get("reduction", "none")
+    rows, updates = e.reshape(call[0], target), e.reshape(call[2], values)
+    if reduction == "none":
+        return e.reshape(e.update(rows, updates, places), call.shape(0))
+    if reduction != "add" or not e.dtype(rows).is_float or target[0] * values[0] > MOST_PLACES:
+        raise call.error(f"reduction {reduction!r} of {values[0]} rows into {target[0]}, {e.dtype(rows).value}; replacing is there, and "
+                         f"'add' of floats where the product of both is at most {MOST_PLACES}")
+    chosen = e.map(lambda place: place.equals(place.index(0)).to_float(), e.reshape(places, (1, values[0])), shape=(target[0], values[0]),
+                   dtype=e.dtype(rows))
+    total = e.matmul(chosen, e.reshape(updates, (values[0], prod(values[1:]))))
+    return e.reshape(e.map(lambda x, y: x + y, rows, e.reshape(total, target)), call.shape(0))
 
 
 def _row_number(e: Emitter, call: Call) -> tuple[str, int, int]:
@@ -196,11 +207,9 @@ def _gather_nd(e: Emitter, call: Call) -> str:
 
 @lowers("ScatterND")
 def _scatter_nd(e: Emitter, call: Call) -> str:
-    _only_replacing(call)
     rows, size, count = _row_number(e, call)
     inner = call.shape(0)[call.shape(1)[-1]:]
-    updated = e.update(e.reshape(call[0], (size, *inner)), e.reshape(call[2], (count, *inner)), rows)
-    return e.reshape(updated, call.shape(0))
+    return _scattered(e, call, rows, (size, *inner), (count, *inner))
 
 
 @lowers("TensorScatter")

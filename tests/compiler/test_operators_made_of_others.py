@@ -59,6 +59,9 @@ CASES = {
            {"strides": [2, 2], "auto_pad": "SAME_LOWER"}, {"strides": [3, 2], "output_shape": [15, 13]}, {"pads": [2, 2, 2, 2]}])},
     "ConvTranspose 1-D": ("ConvTranspose", {"x": normal(2, 4, 7)}, {"w": normal(4, 3, 5)}, {"strides": [3], "pads": [2, 1]}),
     "Conv 3-D": ("Conv", {"x": normal(2, 3, 4, 5, 6)}, {"w": normal(4, 3, 2, 3, 2)}, {"pads": [0, 1, 1, 0, 1, 0]}),
+    "ScatterND adds": ("ScatterND", {"x": normal(5, 4), "i": np.array([[3], [1], [3], [-1]]), "u": normal(4, 4)}, {}, {"reduction": "add"}),
+    "ScatterElements adds": ("ScatterElements", {"x": normal(5, 4), "i": np.array([[3, 1], [0, -1], [3, 3]]), "u": normal(3, 2)}, {},
+                             {"reduction": "add", "axis": 1}),
     "Clip to inputs": ("Clip", IMAGE | {"low": np.array(-0.3, np.float32), "high": np.array(0.5, np.float32)}, {}, {}),
     "BatchNormalization by inputs": ("BatchNormalization", IMAGE | {"s": normal(4), "b": normal(4), "m": normal(4), "v": normal(4)**2},
                                      {}, {}),
@@ -102,6 +105,7 @@ def test_a_layer_without_gates(direction):
     ("ReduceMean", {"x": np.ones((2, 9), np.int32)}, {"a": ints(1)}, {}, "of integers is there for constants only"),
     ("Resize", IMAGE, {"r": np.array([0, 0, 0, 0, 1, 1, 1, 1], np.float32), "s": np.ones(4, np.float32)},
      {"coordinate_transformation_mode": "tf_crop_and_resize"}, "tf_crop_and_resize is not there"),
+    ("ScatterND", {"x": normal(5), "i": ints([1]), "u": normal(1)}, {}, {"reduction": "mul"}, "reduction 'mul' of 1 rows into 5, fp32"),
     ("Pad", IMAGE, {"p": ints(0, 0, 5, 0, 0, 0, 0, 0)}, {"mode": "reflect"}, "axis 2 of 5 elements padded by 5 in mode 'reflect'"),
 ])
 def test_what_is_not_there_is_refused(op, inputs, constants, attributes, text):
