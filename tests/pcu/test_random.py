@@ -1,16 +1,18 @@
 """Random legal programs under random stalls, RTL against the numpy interpreter at asymmetric sizes; illegal ones refused by name."""
 
 import dataclasses
+import re
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from hw.config import PCUConfig
-from hw.pcu.program import Input, ProgramError, SimdProgram, vector
+from hw.pcu.program import ProgramError, SimdProgram, SystolicProgram
 
 from .harness import check
-from .strategies import BREAKS, simd_programs, systolic_programs
+from .mutations import MUTATIONS, unrestricted
+from .strategies import simd_programs, systolic_programs
 
 # Those of the other tests, and more for the long run: (lanes, stages).
 SHORT = [PCUConfig(lanes=4, stages=3, accumulators=8, broadcast_depth=48), PCUConfig()]
@@ -18,15 +20,16 @@ LONG = [*SHORT, PCUConfig(lanes=4, stages=6, broadcast_depth=32), PCUConfig(lane
         PCUConfig(lanes=32, stages=1, accumulators=4, broadcast_depth=128), PCUConfig(lanes=32, stages=6)]
 STALLS = st.sampled_from([0.0, 0.3, 0.7])
 PROGRAMS = {"SIMD": simd_programs, "systolic": systolic_programs}
+PROGRAM_TYPES = {"SIMD": SimdProgram, "systolic": SystolicProgram}
 
 
 def name(config: PCUConfig) -> str:
     return f"{config.lanes}x{config.stages}"
 
 
-def examples(count: int):
+def examples(count: int, phases=tuple(Phase)):
     """The same programs in every run, so that a failure can be repeated; shrunk to the smallest that fails."""
-    return settings(max_examples=count, derandomize=True, database=None, deadline=None, suppress_health_check=[*HealthCheck],
+    return settings(max_examples=count, phases=phases, derandomize=True, database=None, deadline=None, suppress_health_check=[*HealthCheck],
                     print_blob=False)
 
 
@@ -52,21 +55,36 @@ def test_many_random_programs(config, kind):
     run_many(kind, config, 600)
 
 
-@pytest.mark.parametrize("kind", PROGRAMS)
-def test_illegal_programs_are_refused_by_name(kind):
-    config = SHORT[0]
-    refused = [change for program, changes in BREAKS.items() if (program is SimdProgram) == (kind == "SIMD") for change in changes]
-
-    @examples(150)
-    @given(case=PROGRAMS[kind](config), broken=st.sampled_from(refused))
-    def refuse(case, broken):
-        change, message = broken
+def refuse(kind: str, config: PCUConfig, field: str, change, phases=tuple(Phase)) -> None:
+    @examples(10, phases)
+    @given(case=PROGRAMS[kind](config), data=st.data())
+    def run(case, data):
         program = case[0]
-        # Accumulators reused too soon are refused before anything else.
-        assume(program.accumulate is None if kind == "SIMD" else program.groups * program.feature_blocks >= 3)
-        if change.keys() & {"vectors", "scalars", "constants"}:    # no stage that misses what the change takes away
-            program = dataclasses.replace(program, stages=(), result=vector(0), vectors={0: Input()})
+        program.pack(config)
+        changes = change(data.draw, program, config)
+        assume(changes is not None)
         with pytest.raises(ProgramError) as error:
-            dataclasses.replace(program, **change).pack(config)
-        assert message in str(error.value)
-    refuse()
+            dataclasses.replace(program, **changes).pack(config)
+        assert re.search(rf"\b{field}\b", str(error.value)), f"{changes} of {field}: {error.value}"
+    run()
+
+
+@pytest.mark.parametrize("config", [LONG[0], LONG[3]], ids=name)
+@pytest.mark.parametrize("kind", PROGRAMS)
+def test_mutated_programs_are_refused_by_name(kind, config):
+    """One rule of one field is broken: the refusal tells that field."""
+    for field, change in MUTATIONS[PROGRAM_TYPES[kind]]:
+        refuse(kind, config, field, change)
+
+
+def test_a_mutation_that_breaks_nothing_is_found():
+    """The property bites: a change that leaves the program legal, or another field named, fails."""
+    for change in (lambda draw, program, config: {"column_tiles": 1}, lambda draw, program, config: {"column_tiles": 0}):
+        with pytest.raises((AssertionError, pytest.fail.Exception)):
+            refuse("systolic", LONG[0], "row_tiles", change, (Phase.generate,))
+
+
+def test_every_field_with_a_rule_is_mutated():
+    """Any value of the others (enumerations, yes or no) makes a program that can be run."""
+    assert unrestricted(SystolicProgram) == {"initial", "packed_weights", "int8_weights", "packed_rows", "function"}
+    assert unrestricted(SimdProgram) == {"function"}

@@ -76,7 +76,7 @@ def test_known_bad_slot_is_caught():
 
 
 @pytest.mark.parametrize("change, message", [
-    ({"loops": (1,) * 7}, "loops has 7 loops; the counter chain has 6"),
+    ({"loops": (1,) * 7}, "loops: 7 are used; the counter chain has 6"),
     ({"loops": (70000,)}, "loops[0]=70000"),
     ({"stages": (Stage.add(vector(1), vector(0)),)}, "stages[0].a=vector(1) is not available"),
     ({"stages": (Stage.add(stage(1), vector(0)), Stage.add(vector(0), vector(0)))}, "stages[0].a=stage(1) is not available"),
@@ -88,9 +88,9 @@ def test_known_bad_slot_is_caught():
     ({"vectors": {0: Input(level=6)}}, "level=6 must be from 0 to 5"),
     ({"produce": 6}, "produce=6"),
     ({"mask": Mask(bound=1 << 16)}, "mask.bound=65536"),
-    ({"accumulate": 0}, "accumulate=0: a level is needed"),
+    ({"accumulate": 0}, "accumulate=0: none of the stages"),
     ({"stages": (Stage.accumulate(vector(0)),), "accumulate": 0, "produce": 1}, "MAC latency needs at least 3"),
-    ({"stages": (Stage.accumulate(vector(0)),), "accumulate": 1, "produce": 1}, "must be below produce=1"),
+    ({"stages": (Stage.accumulate(vector(0)),), "accumulate": 1, "produce": 1}, "must be from 0 and below produce=1"),
     ({"to_vector": False, "to_scalar": True, "packed_output": True}, "packed_output=True needs to_vector"),
 ])
 def test_refused(change, message):

@@ -113,7 +113,7 @@ def test_stochastic_rounding_of_a_gemm():
 @pytest.mark.parametrize("change, message", [
     ({"rounding_seed": 1}, "rounding_seed=1 needs packed_output=True"),
     ({"rounding_seed": 1 << 32, "packed_output": True}, "rounding_seed=4294967296"),
-    ({"vectors": {0: Input(int8=True, packed=True)}}, "vector_input[0].packed=True with int8=True"),
+    ({"vectors": {0: Input(int8=True, packed=True)}}, "vectors[0].packed=True with int8=True"),
     ({"scalars": {0: Input(int8=True)}}, "scalars[0].int8=True"),
 ])
 def test_refused(change, message):

@@ -110,10 +110,10 @@ def test_known_bad_order_is_caught():
     ({"rows": 2, "last_rows": 3}, "last_rows=3"),
     ({"k": 49}, "broadcast_depth=48"),
     ({"reuse": True, "chunks": 2}, "reuse=True with chunks=2"),
-    ({"column_tiles": 0}, "loops[4]=0"),
+    ({"column_tiles": 0}, "column_tiles=0"),
     ({"to_vector": False}, "to_vector and to_scalar"),
     ({"stages_per_row": 3}, "stages_per_row=3 must be 1 or 2"),
-    ({"stages_per_row": 2}, "groups=1 x feature_blocks=4 / stages_per_row=2 = 2: a sum would be used again"),
+    ({"stages_per_row": 2}, "groups=1 x feature_blocks=4 / stages_per_row=2 = 2 with k=8, chunks=1: a sum would be used again"),
     ({"stages_per_row": 2, "feature_blocks": 8}, "rows=2 must be from 1 to groups x stages / stages_per_row=2 = 1"),
     ({"stages_per_row": 2, "feature_blocks": 5}, "stages_per_row=2 with feature_blocks=5"),
     ({"stages_per_row": 2, "packed_weights": False}, "stages_per_row=2 with packed_weights=False"),
@@ -124,6 +124,11 @@ def test_refused(change, message):
     with pytest.raises(ProgramError) as error:
         SystolicProgram(**values).pack(ODD)
     assert message in str(error.value)
+
+
+def test_one_stage_shares_no_row():
+    with pytest.raises(ProgramError, match="stages_per_row=2 exceeds stages=1"):
+        SystolicProgram(k=4, rows=1, feature_blocks=8, stages_per_row=2).pack(PCUConfig(stages=1))
 
 
 def test_mac_cycles_are_counted():
