@@ -23,7 +23,7 @@ def fold(node: Node, tensors: dict[str, Tensor]) -> list[np.ndarray] | None:
     inputs = [tensors[name] for name in node.inputs if name]
     if node.op in ("Shape", "Size"):
         return [_shape(node, inputs[0].shape)]
-    if not all(tensor.is_constant for tensor in inputs) or node.op.startswith(RANDOM):
+    if not all(tensor.is_constant for tensor in inputs) or node.op.startswith(RANDOM) or node.op == "If":
         return None
     version = node.attributes.values["opset"]
     if node.op in ("DequantizeLinear", "QuantizeLinear"):        # the same since opset 13; ONNX's reference begins with 19

@@ -12,7 +12,7 @@ from onnx import numpy_helper
 from .ir import DType, Graph, GraphError, Node, Operator, Tensor
 from .operators import missing
 
-__all__ = ["OPSETS", "import_model", "import_node", "load", "onnx_type"]
+__all__ = ["OPSETS", "constant_of", "import_model", "import_node", "load", "onnx_type"]
 
 OPSETS = range(17, 27)
 OLDER = range(7, 17)         # brought to the first of OPSETS by ONNX's own converter
@@ -59,7 +59,7 @@ def import_model(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]] |
     _check_operators(graph, opset)
     tensors: dict[str, Tensor] = {}
     for initializer in graph.initializer:
-        tensors[initializer.name] = _constant(initializer.name, initializer)
+        tensors[initializer.name] = constant_of(initializer.name, initializer)
     inputs = [value for value in graph.input if value.name not in tensors]
     for value in inputs:
         tensors[value.name] = _input(value, (shapes or {}).get(value.name))
@@ -91,9 +91,9 @@ def _check_operators(graph: onnx.GraphProto, opset: int) -> None:
 
 def import_node(node: onnx.NodeProto, name: str, tensors: dict[str, Tensor], opset: int) -> Node | None:
     """The node under ``name``; its outputs join ``tensors``. None for a Constant, which joins them with its value."""
-    values = {attribute.name: _attribute(attribute, name) for attribute in node.attribute}
+    values = {attribute.name: attribute.g if node.op_type == "If" else _attribute(attribute, name) for attribute in node.attribute}
     if node.op_type == "Constant":
-        tensors[node.output[0]] = _constant(node.output[0], next(iter(values.values())))
+        tensors[node.output[0]] = constant_of(node.output[0], next(iter(values.values())))
         return None
     for output in node.output:
         if output:
@@ -115,7 +115,8 @@ def _attribute(attribute: onnx.AttributeProto, node: str):
     return value
 
 
-def _constant(name: str, value) -> Tensor:
+def constant_of(name: str, value) -> Tensor:
+    """A constant from a TensorProto or from the attributes of a Constant."""
     if isinstance(value, onnx.TensorProto):
         try:
             array = numpy_helper.to_array(value)

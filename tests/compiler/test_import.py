@@ -58,6 +58,28 @@ def test_older_opsets_are_converted():
     np.testing.assert_allclose(run(front(import_model(made)), {"x": x})["y"], answers(made, {"x": x})["y"], atol=1e-6)
 
 
+@pytest.mark.parametrize("condition", [True, False, None])
+def test_an_if_of_a_known_condition_is_its_branch(condition):
+    """Branches read tensors from outside, have constants of their own, and may hand on what is not theirs; by values it is refused."""
+    x = np.random.default_rng(3).standard_normal((2, 3)).astype(np.float32)
+    value = helper.make_tensor_value_info("t", TensorProto.FLOAT, None)
+    then = helper.make_graph([helper.make_node("Mul", ["h", "c"], ["t"])], "then", [], [value],
+                             [numpy_helper.from_array(np.float32(3), "c")])
+    other = helper.make_graph([], "other", [], [helper.make_tensor_value_info("h", TensorProto.FLOAT, None)])
+    nodes = [helper.make_node("Exp", ["x"], ["h"]), helper.make_node("ReduceMax", ["x"], ["m"], keepdims=0),
+             helper.make_node("Greater", ["m", "zero"], ["dynamic"]),
+             helper.make_node("If", ["dynamic" if condition is None else "c"], ["y"], name="choice", then_branch=then, else_branch=other)]
+    graph = helper.make_graph(nodes, "if", [helper.make_tensor_value_info("x", TensorProto.FLOAT, x.shape)],
+                              [helper.make_tensor_value_info("y", TensorProto.FLOAT, x.shape)],
+                              [numpy_helper.from_array(np.float32(0), "zero"), numpy_helper.from_array(np.array(bool(condition)), "c")])
+    made = import_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)]))
+    if condition is None:
+        with pytest.raises(GraphError, match="operator If of node 'choice': its condition depends on values"):
+            infer(made)
+        return
+    np.testing.assert_allclose(run(front(made), {"x": x})["y"], np.exp(x) * (3 if condition else 1), rtol=1e-6)
+
+
 def test_free_dimensions_are_bound():
     assert infer(import_model(tiny(), {"x": (2, 3)}))["y"].shape == (2, 3)
 
