@@ -18,6 +18,7 @@ from .operators import missing, supported
 __all__ = ["infer"]
 
 LARGEST_HINT = 1 << 12       # elements of a constant that shape inference may look at
+POOLS, POOLS_OPSET = ("AveragePool", "MaxPool"), 22     # from there on no window lies in the padding alone, as exporters always meant it
 SHAPE_OF_INPUT = ("GroupNormalization",)     # ONNX defines no inference for it
 
 
@@ -47,6 +48,8 @@ def infer(graph: Graph) -> Graph:
 
 def _types(node: Node, tensors: dict[str, Tensor]) -> list[Tensor]:
     opset = node.attributes.values["opset"]
+    if node.op in POOLS:
+        opset = max(opset, POOLS_OPSET)
     types, data = {}, {}
     for name in node.inputs:
         if not name:

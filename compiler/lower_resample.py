@@ -57,6 +57,8 @@ def _resize(e: Emitter, call: Call) -> str:
     whole = call.get("mode", "nearest") == "nearest" and rounding in (("half_pixel", "round_prefer_floor"), ("asymmetric", "floor"))
     before, after, x = call.shape(0), call.output().shape, call[0]
     scales = _scales(call)
+    if rounding[0] == "pytorch_half_pixel":
+        scales = [None if new == 1 else scale for scale, new in zip(scales, after, strict=True)]
     for axis, (old, new) in enumerate(zip(before, after, strict=True)):
         if new == old and scales[axis] in (None, 1.0):
             continue

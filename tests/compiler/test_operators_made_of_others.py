@@ -50,6 +50,12 @@ CASES = {
     **{f"Resize {mode} {transform}": ("Resize", IMAGE, {"r": NO_REGION, "s": np.array([1, 1, 1.6, 0.7], np.float32)},
                                       {"mode": mode, "coordinate_transformation_mode": transform})
        for mode in ("nearest", "linear", "cubic") for transform in ("half_pixel", "align_corners", "asymmetric", "pytorch_half_pixel")},
+    "Resize to one": ("Resize", {"x": normal(1, 2, 5, 2)}, {"r": NO_REGION, "s": np.array([1, 1, 1, 0.75], np.float32)},
+                      {"mode": "linear", "coordinate_transformation_mode": "pytorch_half_pixel"}),
+    "MaxPool without empty windows": ("MaxPool", {"x": normal(1, 1, 2, 5)}, {}, {"kernel_shape": [2, 2], "strides": [2, 2],
+                                                                              "pads": [0, 1, 0, 1], "ceil_mode": 1}),
+    "AveragePool without empty windows": ("AveragePool", {"x": normal(1, 1, 3, 6)}, {}, {"kernel_shape": [2, 2], "strides": [3, 3],
+                                                                                      "pads": [0, 1, 1, 1], "ceil_mode": 1}),
     "Resize to sizes": ("Resize", IMAGE, {"r": NO_REGION, "s": NO_REGION, "z": ints(2, 4, 7, 3)}, {"mode": "linear"}),
     **{f"ConvTranspose {number}": ("ConvTranspose", IMAGE, {"w": normal(4, 3, 3, 3), "b": normal(3 * attributes.get("group", 1))},
                                   attributes)
