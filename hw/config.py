@@ -331,7 +331,8 @@ PRESETS: dict[str, RDUConfig] = {config.name: config for config in (
     _sized("small", 4, 4, 8, 4),
     _sized("medium", 8, 8, 8, 4, agcus_per_edge=4, rdn={"labels": 8},
            hbm=DRAMConfig(channels=4, timing="hbm2", megabytes_per_channel=16)),
-    _sized("paper_unit", 1, 3, 32, 6, agcus_per_edge=1, pcu_parity=1, pmu={"banks": 16, "bank_rows": 256}),
+    _sized("paper_unit", 1, 3, 32, 6, agcus_per_edge=1, pcu_parity=1, pmu={"banks": 16, "bank_rows": 256},
+           hbm=DRAMConfig(channels=8, timing="hbm2", megabytes_per_channel=16)),          # a vector of 128 B every cycle, with room
     _sized("sn40l", 40, 52, 32, 6, agcus_per_edge=8, rdn={"labels": 8}, pmu={"banks": 16, "bank_rows": 256},
            hbm=DRAMConfig(channels=32, timing="hbm2", megabytes_per_channel=2048),
            ddr=DRAMConfig(channels=8, timing="ddr4-3200", megabytes_per_channel=1 << 18)),
