@@ -31,19 +31,19 @@ LEAST = 2 * CHUNK                        # beats of a block, below which it does
 def woven(net: Netlist) -> Netlist | None:
     """The kernel dealt to pipelines; None if it is not element-wise over whole tensors in HBM, or too short."""
     count = _length(net)
-    pipelines, config = net.config.hbm.channels, net.config
+    config, pipelines = net.config, net.config.hbm.channels * _per_channel(net)
     room = config.pmu.words // config.lanes // CHUNK
     chunks = (count or 0) // (pipelines * CHUNK)
     if not chunks or not room:
         return None
     phases = -(-chunks // room)
     block = chunks // phases * CHUNK
-    if block < LEAST or len(config.agcu_ports) < pipelines:
+    if block < LEAST:
         return None
     made, rest = Netlist(config, net.name), count - pipelines * block * phases
     for pipeline in range(pipelines):
         _pipeline(made, net, block * phases, first=pipeline * CHUNK, loops=(CHUNK, block * phases // CHUNK), step=pipelines, block=block)
-        _bind(made, pipeline, pipelines)
+        _bind(made, pipeline)
     if rest:
         try:
             loops = tuple(factors(rest, "beats"))
@@ -73,6 +73,13 @@ def _length(net: Netlist) -> int | None:
     if all(unit.kind == "pcu" and _element_wise(unit.program) for unit in others) and all(flow.packets == length for flow in net.flows):
         return length
     return None
+
+
+def _per_channel(net: Netlist) -> int:
+    """Pipelines that take a beat a cycle from a channel together: one, or more where a PCU needs several cycles for a packed beat."""
+    beats = next((unit.program.iterations for unit in net.units if unit.symbol), 1)
+    cycles = max((prod(unit.program.loops) for unit in net.of_kind("pcu") if isinstance(unit.program, SimdProgram)), default=beats)
+    return max(1, -(-cycles // (beats * max(1, len([*net.of_kind("load")])))))
 
 
 def _element_wise(program) -> bool:
@@ -107,12 +114,17 @@ def _pipeline(made: Netlist, net: Netlist, beats: int, *, first: int, loops: tup
             made.connect(flow.fabric, source, Port(twin[port.unit], port.index), beats)
 
 
-def _bind(made: Netlist, pipeline: int, pipelines: int) -> None:
-    """Gives the engines of the last pipeline made AGCUs that no other one uses: each speaks to one channel at a time, and in long runs."""
-    agcus = len(made.config.agcu_ports) // pipelines
+def _bind(made: Netlist, pipeline: int) -> None:
+    """Gives the engines of the last pipeline made their AGCUs, apart from those of the pipeline of the other channel, as far as there are
+    enough: streams that are read at the same time come from different ones."""
+    agcus, count = len(made.config.agcu_ports), {"load": made.config.agcu.load_engines, "store": made.config.agcu.store_engines}
+    own = max(1, agcus // made.config.hbm.channels)
     for kind in ("load", "store"):
+        bound = [unit.note["agcu"] for unit in made.of_kind(kind) if "agcu" in unit.note]
         for number, unit in enumerate(unit for unit in made.of_kind(kind) if "agcu" not in unit.note):
-            unit.note["agcu"] = pipeline * agcus + number % agcus
+            wanted = (pipeline * own + (number if kind == "load" else own - 1 - number) % own) % agcus
+            unit.note["agcu"] = next((agcu for agcu in (wanted, *range(agcus)) if bound.count(agcu) < count[kind]), 0)
+            bound.append(unit.note["agcu"])
 
 
 def _collected(made: Netlist, source: Port, beats: int, block: int) -> Port:

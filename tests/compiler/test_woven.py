@@ -54,8 +54,15 @@ def test_pipelines_cover_the_tensors_once(beats):
     for unit in net.of_kind("pmu"):
         assert isinstance(unit.program, PMUProgram) and unit.program.buffers == 1
         assert unit.program.write.loops[0].bound <= CONFIG.pmu.words // CONFIG.lanes
-    loads, stores = ([unit.note["agcu"] for unit in [*net.of_kind(kind)][:2]] for kind in ("load", "store"))
-    assert loads[0] == stores[0] != loads[1] == stores[1], "each pipeline has AGCUs of its own"
+    agcus = [[unit.note["agcu"] for unit in [*net.of_kind(kind)][:2]] for kind in ("load", "store")]
+    assert agcus == [[0, 2], [1, 3]], "each stream has an AGCU of its own"
+
+
+def test_packed_beats_that_take_two_cycles_have_two_pipelines_a_channel():
+    net = woven(doubled(4096, loops=(8192,), vectors={0: Input(packed=True)}, packed_output=True))
+    assert net.used().pcu == net.used().pmu == 4
+    assert [unit.program.base // BEAT // CHUNK for unit in net.of_kind("store")] == [0, 1, 2, 3]
+    assert [unit.note["agcu"] for unit in net.units if unit.symbol] == [0, 1, 2, 3, 0, 1, 2, 3]
 
 
 def test_what_is_not_dealt():
