@@ -40,16 +40,16 @@ class Timing:
     load: float = 46.3
     store: float = 20.4
     pcu: float = 25.3
-    tail: float = 14.2
-    reduce: float = 5.5
-    systolic: float = 25.5
-    pmu: float = 8.9
+    tail: float = 13.3
+    reduce: float = 4.6
+    systolic: float = 25.9
+    pmu: float = 7.8
     hop: float = 5.2
-    agcu: float = 0.09
+    agcu: float = 0.08
     read: float = 1.85
-    write: float = 0.95
-    phased: float = 0.98
-    sharpness: float = 2.41
+    write: float = 0.96
+    phased: float = 1.0
+    sharpness: float = 2.56
 
 
 TIMING = Timing()
@@ -155,7 +155,7 @@ class _Flow:
             start = max(stream.at(rows - 1 if port == 1 else 0) for port, stream in taken.items())
             drained = timing.systolic + latency
             first = max(start + tile, taken[0].at(taken[0].count * tile / steps - 1)) + drained
-            left = {0: 0, 1: tile * (program.column_tiles if program.reuse else 1), 2: tile}
+            left = defaultdict(lambda: tile, {0: 0, 1: tile * (program.column_tiles if program.reuse else 1)})
             last = max(max(stream.last + left[port] for port, stream in taken.items()) + drained, first + steps - tile)
             return _Stream(first, last + program.rows, max(1, steps // tile) * program.rows)
         latency += timing.pcu + (timing.reduce if program.reduce != Reduce.NONE else 0)
