@@ -7,7 +7,8 @@ all kernels, loads them and sets their arguments, beginning in the same phase), 
 ``bit_exact`` (1: equal to the bit-exact reference),
 ``max_abs_error`` against the float64 reference, ``error_onnxruntime``: largest difference to onnxruntime (BF16 models: to the same
 model with the same weights in FP32), ``roofline_share`` (cycles that the MACs at the peak of all PCUs or the bytes at that of the channels
-need, whichever is more, summed over the kernels, over ``cycles``), and ``compile_seconds``. ``speedup``: cycles of the first fusion over
+need, whichever is more, summed over the kernels, over ``cycles``), and ``compile_seconds``; of every launch of the last fusion
+``kernel_roofline_share`` and ``kernel_roofline_cycles``, with what bounds it. ``speedup``: cycles of the first fusion over
 those of the last, ``total_speedup`` the same of ``total_cycles``. ``prediction_error``: median over all launches of
 |predicted - measured| / measured. ``bottleneck_right``: share of the launches in which the unit that the model names is the busiest by
 the device's counters, or as busy as that (``--counters true``, and with ``--full``). The set ``--models holdout`` are models that the
@@ -67,6 +68,8 @@ def run(config: RDUConfig, console, *, full: bool = False, models: str = "", fus
                            "bit_exact": int(report["bit_exact"]), "error_onnxruntime": _difference(outputs, answers(model, inputs))}
                 metrics += [{"metric": key, "case": f"{Path(name).stem} {fusion}", "value": values[key], "unit": unit}
                             for key, unit in UNITS.items() if key in values]
+                if fusion == fusions[-1]:
+                    metrics += _by_kernel(f"{Path(name).stem} {fusion}", report["launches"])
                 cycles.append(report["cycles"])
                 totals.append(report["total_cycles"])
                 right += [each["bottleneck_right"] for each in report["launches"] if "bottleneck_right" in each]
@@ -78,6 +81,16 @@ def run(config: RDUConfig, console, *, full: bool = False, models: str = "", fus
     if right:
         metrics.append(metric("bottleneck_right", f"of {len(right)} launches", sum(right) / len(right), "1"))
     return [*metrics, metric("prediction_error", f"median of {len(errors)} launches", median(errors), "1")]
+
+
+def _by_kernel(case: str, launches: list[dict]) -> list[dict]:
+    """The share of its own roofline that each launch reaches, with what bounds it and the cycles that this bound needs."""
+    found = []
+    for number, launch in enumerate(launches):
+        name = f"{case} {number} {launch['kernel']} ({launch['roofline']})"
+        found += [metric("kernel_roofline_share", name, launch["roofline_cycles"] / launch["cycles"], "1"),
+                  metric("kernel_roofline_cycles", name, launch["roofline_cycles"], "cycles")]
+    return found
 
 
 def _load(name: str):
