@@ -117,8 +117,7 @@ class MemoryBench:
             self.bench.collect(self.name(f"vector[{number}]"), stall=(paces or {}).get(number, 0.0))
 
     def program(self, number: int, program: AGCUProgram) -> None:
-        words = dataclasses.replace(program, segments=self.segments).pack(self.config.agcu)
-        self.set(f"program[{number}]", sum(word << 32 * index for index, word in enumerate(words)))
+        self.set(f"program[{number}]", dataclasses.replace(program, segments=self.segments).pack(self.config.agcu))
 
     def vectors(self, number: int) -> int:
         """Vectors that have been taken from AGCU ``number`` since the reset."""

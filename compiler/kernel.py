@@ -34,8 +34,8 @@ class PlacementError(ValueError):
 class Program(Protocol):
     """What the typed programs of all units have in common."""
 
-    def pack(self, config) -> int | list[int]:
-        """The program's bits, or its words; refuses what the unit cannot do."""
+    def pack(self, config) -> int:
+        """The program's bits; refuses what the unit cannot do."""
 
 
 @dataclass(frozen=True)
@@ -172,8 +172,7 @@ class KernelBuilder:
         """Word index -> value of a unit's whole program; an AGCU's segment table, at its end, is left to the driver."""
         layout = unit_program_of(self.config, unit.kind)
         core_bit, _ = field_position(layout, "core")
-        core = program.pack(getattr(self.config, unit.kind))
-        packed = (core if isinstance(core, int) else sum(word << 32 * index for index, word in enumerate(core))) << core_bit
+        packed = program.pack(getattr(self.config, unit.kind)) << core_bit
         launch = layout.const({"launch": {"enable": 1, "group": self.group}})
         packed |= Const.cast(launch).value
         end = field_position(layout, "core.segments")[0] if unit.kind == "agcu" else layout.size

@@ -38,19 +38,11 @@ def _check_sharing(program: AGCUProgram) -> None:
 
 
 def _check_engine(name: str, engine: Engine, config: AGCUConfig) -> None:
-    _require(0 < len(engine.loops) <= config.counter_levels, f"{name}.loops", len(engine.loops),
-             f"from 1 to {config.counter_levels} loops")
+    engine.check(name, config)
     _require(0 <= engine.base < 1 << 32, f"{name}.base", engine.base, "an offset of 32 bits")
     _require(0 <= engine.segment < config.segments, f"{name}.segment", engine.segment, f"the table has {config.segments} entries")
     for level, loop in enumerate(engine.loops):
-        _require(0 <= loop.bound < 1 << config.counter_bits, f"{name}.loops[{level}].bound", loop.bound,
-                 f"from 0 to {(1 << config.counter_bits) - 1}")
         _require(-(1 << 31) <= loop.stride < 1 << 31, f"{name}.loops[{level}].stride", loop.stride, "a signed number of 32 bits")
-    _require(0 <= engine.buffer_loops <= len(engine.loops), f"{name}.handover", engine.handover,
-             f"from 0 to {len(engine.loops)} loops")
-    for field in ("wait_tokens", "send_tokens"):
-        for wire in getattr(engine, field):
-            _require(0 <= wire < config.control_wires, f"{name}.{field}", wire, f"there are {config.control_wires} control wires")
     unit = {Access.VECTOR: config.beat_bytes, Access.UNALIGNED: 4, Access.WORD: 4, Access.FILL: 1}[engine.access]
     steps = {f"{name}.base": engine.base} | {f"{name}.loops[{level}].stride": loop.stride
                                              for level, loop in enumerate(engine.loops) if loop.bound > 1}

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from hw.common.nest import Loop, Nest, ProgramError
 from hw.config import AGCUConfig
 
 __all__ = [
@@ -29,10 +30,6 @@ __all__ = [
 ]
 
 PAGE_BYTES = 4096
-
-
-class ProgramError(ValueError):
-    """A program that the AGCU cannot run as it is meant; the message names the field, its value and the limit."""
 
 
 class Access(enum.IntEnum):
@@ -54,14 +51,6 @@ class Tier(enum.IntEnum):
 
 
 @dataclass(frozen=True)
-class Loop:
-    """One level of a loop nest: ``bound`` iterations, the address moving by ``stride`` bytes."""
-
-    bound: int
-    stride: int = 0
-
-
-@dataclass(frozen=True)
 class Index:
     """Addresses that come as data (gather, scatter): every run of the ``loops`` innermost loops takes a word from scalar input
     ``scalar`` and moves the address by that word times ``stride`` bytes."""
@@ -72,31 +61,13 @@ class Index:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Engine:
-    """What load and store engines share.
+class Engine(Nest):
+    """What load and store engines share. ``segment`` and ``base``: the first address. ``index``: gather or scatter. A buffer is finished
+    when it is read from memory, or complete in memory."""
 
-    ``loops``: innermost first. ``segment`` and ``base``: the first address. ``index``: gather or scatter. ``handover``: loops
-    that make up one buffer (None: all of them). ``wait_tokens``: control wires of which one token each is taken before a buffer
-    is begun;
-    ``send_tokens``: control wires that pulse when a buffer is finished (read from memory, or complete in memory).
-    """
-
-    loops: tuple[Loop, ...]
     segment: int = 0
-    base: int = 0
     access: Access = Access.VECTOR
     index: Index | None = None
-    handover: int | None = None
-    wait_tokens: tuple[int, ...] = ()
-    send_tokens: tuple[int, ...] = ()
-
-    @property
-    def buffer_loops(self) -> int:
-        return len(self.loops) if self.handover is None else self.handover
-
-    @property
-    def iterations(self) -> int:
-        return math.prod(loop.bound for loop in self.loops)
 
     @property
     def indices(self) -> int:
@@ -173,8 +144,8 @@ class AGCUProgram:
         from .checks import check_program
         check_program(self, config)
 
-    def pack(self, config: AGCUConfig) -> list[int]:
-        """The program's words, checked; they end before the segment table unless ``segments`` are given."""
+    def pack(self, config: AGCUConfig) -> int:
+        """The program's bits, checked; word w is ``packed >> 32 * w & 0xFFFFFFFF``. Without ``segments`` its end, the table, is 0."""
         from .pack import pack_program
         self.check(config)
         return pack_program(self, config)

@@ -66,16 +66,7 @@ def _check_pitch(program: PMUProgram, config: PMUConfig) -> None:
 
 
 def _check_engine(name: str, program: PMUProgram, engine: Engine, config: PMUConfig) -> None:
-    _require(1 <= len(engine.loops) <= config.counter_levels,
-             f"{name}.loops has {len(engine.loops)} levels, the PMU has {config.counter_levels}")
-    for level, loop in enumerate(engine.loops):
-        _require(0 <= loop.bound < 1 << config.counter_bits,
-                 f"{name}.loops[{level}].bound={loop.bound} must be from 0 to {(1 << config.counter_bits) - 1}")
-    _require(0 <= engine.buffer_loops <= len(engine.loops),
-             f"{name}.handover={engine.handover} must be from 0 to the number of loops, {len(engine.loops)}")
-    for field in ("wait_tokens", "send_tokens"):
-        for wire in getattr(engine, field):
-            _require(0 <= wire < config.control_wires, f"{name}.{field}: wire {wire}, the PMU has {config.control_wires}")
+    engine.check(name, config)
     _check_pipeline(name, program, engine, config)
     addresses = visited(engine.loops, engine.base)
     if addresses.size == 0 or engine.stages:

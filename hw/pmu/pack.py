@@ -43,15 +43,11 @@ def spread_vectors(program: PMUProgram, config: PMUConfig) -> list[int]:
 def _engine(program: PMUProgram, engine: Engine, config: PMUConfig) -> dict:
     g = Geometry(config)
     mask = (1 << g.logical_bits) - 1
-    unused = config.counter_levels - len(engine.loops)
-    fields = {
-        "enable": 1, "handover": engine.buffer_loops,
-        "wait_tokens": sum(1 << wire for wire in engine.wait_tokens),
-        "send_tokens": sum(1 << wire for wire in engine.send_tokens),
+    strides = [program.halves(loop.stride) & mask for loop in engine.loops]
+    fields = engine.fields(config.counter_levels) | {
         "access": _access(program, engine, config),
         "base": program.halves(engine.base - (engine.shard.lower if engine.shard else 0)) & mask,
-        "bounds": [loop.bound for loop in engine.loops] + [1] * unused,
-        "strides": [program.halves(loop.stride) & mask for loop in engine.loops] + [0] * unused,
+        "strides": strides + [0] * (config.counter_levels - len(strides)),
     }
     if engine.shard:
         fields |= {"extent": program.halves(engine.shard.size), "place": program.halves(engine.shard.place)}

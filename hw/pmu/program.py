@@ -12,16 +12,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from hw.common.nest import Loop, Nest, ProgramError
 from hw.config import PMUConfig
 
 from .address import Counter, Scalar, Sequence, Shard, Stage
 from .geometry import BankMap, Geometry
 
 __all__ = ["Element", "Inject", "Loop", "PMUProgram", "ProgramError", "Read", "Write", "argument", "vector_elements", "visited"]
-
-
-class ProgramError(ValueError):
-    """A program that the PMU cannot run as it is meant; the message names the field, its value and the limit."""
 
 
 class Element(enum.Enum):
@@ -31,38 +28,18 @@ class Element(enum.Enum):
     HALF = 2
 
 
-@dataclass(frozen=True)
-class Loop:
-    """One level of a loop nest: ``bound`` iterations, the address moving by ``stride`` elements."""
-
-    bound: int
-    stride: int = 0
-
-
 @dataclass(frozen=True, kw_only=True)
-class Engine:
+class Engine(Nest):
     """What write and read engines share.
 
-    ``loops``: innermost first. ``base``: address of the first access in buffer 0. ``handover``: loops that make up one buffer
-    (None: all of them): the buffer is handed over when they have all ended. ``word``: each access is one word, not a vector.
-    ``wait_tokens``: control wires of which one token each is taken before a buffer is begun; ``send_tokens``: control wires
-    that pulse when a buffer is finished. ``index`` and ``stages``: the address pipeline (hw/pmu/address.py): what it gets as y,
-    and what it computes. ``shard``: the accesses that are for this PMU.
+    ``base``: address of the first access in buffer 0. ``word``: each access is one word, not a vector. ``index`` and ``stages``: the
+    address pipeline (hw/pmu/address.py): what it gets as y, and what it computes. ``shard``: the accesses that are for this PMU.
     """
 
-    loops: tuple[Loop, ...]
-    base: int = 0
-    handover: int | None = None
     word: bool = False
-    wait_tokens: tuple[int, ...] = ()
-    send_tokens: tuple[int, ...] = ()
     index: Sequence | Scalar | Counter | None = None
     stages: tuple[Stage, ...] = ()
     shard: Shard | None = None
-
-    @property
-    def buffer_loops(self) -> int:
-        return len(self.loops) if self.handover is None else self.handover
 
     @property
     def accesses(self) -> int:

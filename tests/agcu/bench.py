@@ -59,11 +59,12 @@ class Bench:
         self.memory = MemoryControl(self.unit.lib, 0, tier_bytes=TIER_BYTES, tiers=2, seed=seed, **memory)
         self.memory.bytes[:] = np.random.default_rng(seed).integers(0, 256, self.memory.bytes.shape, dtype=np.uint8)
         table = AGCUProgram(loads=program.loads, stores=program.stores, segments=SEGMENTS if segments is None else segments)
-        words = table.pack(self.config)
+        bits = table.pack(self.config)
         for path, value in (arguments or {}).items():
             word, shift, width = argument(self.config, path)
-            words[word] = words[word] & ~(((1 << width) - 1) << shift) | value << shift
-        self.unit.set("program", sum(word << 32 * index for index, word in enumerate(words)))
+            at = 32 * word + shift
+            bits = bits & ~(((1 << width) - 1) << at) | value << at
+        self.unit.set("program", bits)
 
     def run(self, max_cycles: int, **until) -> int:
         return self.unit.run(max_cycles, until=until)

@@ -18,8 +18,7 @@ STRIDE = 3 * BEAT                        # every third beat: the program's addre
 def program(kind: type) -> int:
     """Two engines, one per tier (engine and segment have the same number), as the bits of an AGCU program."""
     both = tuple(kind(loops=(Loop(COUNT, STRIDE),), segment=tier, base=0x40) for tier in range(2))
-    image = AGCUProgram(**{"stores" if kind is StoreProgram else "loads": both}, segments=SEGMENTS).pack(CONFIG.agcu)
-    return sum(word << 32 * index for index, word in enumerate(image))
+    return AGCUProgram(**{"stores" if kind is StoreProgram else "loads": both}, segments=SEGMENTS).pack(CONFIG.agcu)
 
 
 async def execute(dut) -> int:
