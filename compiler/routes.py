@@ -78,16 +78,14 @@ class Routes:
     def words(self) -> dict[int, dict[int, int]]:
         """Config-network number of each switch -> {word index: value}.
 
-        Flow-table entries in use, and the control selects of all switches, those of resident kernels kept and all others off.
-        Entries of an earlier kernel that stay in a flow table do no harm: no packet carries their labels.
+        Flow-table entries in use, those of resident kernels too (a program that comes from the shadows replaces a switch's whole one),
+        and the control selects of all switches. Entries of an earlier kernel that stay in a flow table do no harm: no packet
+        carries their labels.
         """
-        words = {}
-        for point in self.config.grid:
-            own = self.programs.get(point, SwitchProgram())
-            resident = self._resident.get(point, SwitchProgram())
-            whole = SwitchProgram(own.vector, own.scalar, {**resident.control, **own.control})
-            words[self.config.switch_id(*point)] = whole.words(self.config.rdn)
-        return words
+        nothing = SwitchProgram()
+        return {self.config.switch_id(*point):
+                self._resident.get(point, nothing).merged(self.programs.get(point, nothing)).words(self.config.rdn)
+                for point in self.config.grid}
 
     def route_of(self, name: str) -> Route:
         """The route of the flow called ``name``."""

@@ -124,21 +124,23 @@ class LaunchCode(Code):
         self.cost += len(computed)
 
     def bring(self, goal: Held) -> None:
-        """Makes both banks hold what is known of ``goal``: shadows first, in place and exchanged, so that no unit stays armed."""
-        self.settle()
-        for bank in ("shadow", "active"):
-            known = {unit: {word: value for word, value in words.items() if value is not UNKNOWN}
-                     for unit, words in getattr(goal, bank).items()}
-            if bank == "active":
-                self.load(self.held.difference(known), "active")
-                continue
-            units = set(self.held.difference(known, "shadow"))
-            known = {unit: known[unit] for unit in units}
-            self.load(self.held.difference(known), "active")
-            if units:
-                self.load({unit: dict([next(iter(self.held_shadow(unit)))]) for unit in units}, "shadow")
-                self.emit(Opcode.ARGUMENT, unit=ALL_UNITS)
-                self.held.exchange(units)
+        """Makes both banks hold what is known of ``goal``: shadows first, with two exchanges, so that no unit stays armed. Waits for the
+        groups of the units that change. Others run on: what a switch holds at any moment serves them, as every kernel's does."""
+        shadows, active = ({unit: {word: value for word, value in words.items() if value is not UNKNOWN}
+                            for unit, words in bank.items()} for bank in (goal.shadow, goal.active))
+        changes = self.held.difference(shadows, "shadow")
+        units = {unit for unit in (*changes, *self.held.difference(active)) if unit >= self.held.first_unit}
+        self.settle(sum(1 << group for group in frozenset().union(*map(self.held.groups_of, units))))
+        if changes:
+            self.load(changes, "shadow")
+            self.exchange_armed(changes)
+            self.load({unit: dict([next(iter(self.held_shadow(unit)))]) for unit in changes}, "shadow")
+            self.exchange_armed(changes)
+        self.load(self.held.difference(active), "active")
+
+    def exchange_armed(self, units) -> None:
+        self.emit(Opcode.ARGUMENT, unit=ALL_UNITS)
+        self.held.exchange(units)
 
     def held_shadow(self, unit: int):
         """(word, value) pairs that may be written to a unit's shadow to arm it: one that it holds, or word 0 as 0."""
