@@ -41,7 +41,7 @@ def run(config: RDUConfig, *, console: Console, prompts: list[Prompt], tokens: i
         temperature: float, seed: int, reorder: bool, look_ahead: bool, hardware: bool, json_file: Path | None,
         report: Path | None, verify: bool = True) -> dict:
     """Serves ``prompts`` and reports; returns the figures. Experts beyond the trained ones are perturbed copies of them: request i
-    goes to copy i // trained of the expert that the router chose."""
+    goes to copy i // trained of the expert that the router chose. Ctrl-C is passed on, after the answers so far have been reported."""
     from sim.device import open_backend  # the application knows no simulator until it runs
 
     # What cannot work is refused before a simulator is built.
@@ -54,11 +54,17 @@ def run(config: RDUConfig, *, console: Console, prompts: list[Prompt], tokens: i
                                 hardware=hardware, verify=verify)
         if experts != len(trained):
             server.choose = lambda request, choice: (choice + request // len(trained) * len(trained)) % experts
-        replies = []
-        for reply in server.serve(prompts, tokens=tokens, batch=batch, temperature=temperature, seed=seed, reorder=reorder):
-            replies.append(reply)
-            _show(console, reply)
+        replies, interruption = [], None
+        try:
+            for reply in server.serve(prompts, tokens=tokens, batch=batch, temperature=temperature, seed=seed, reorder=reorder):
+                replies.append(reply)
+                _show(console, reply)
+        except KeyboardInterrupt as caught:
+            if not replies:
+                raise
+            interruption = caught
         values = summary(replies, server, config, cycles=device.cycles, cycles_per_second=device.backend.cycles_per_second)
+    values["interrupted"] = interruption is not None
     _print_summary(console, values)
     if json_file is not None:
         write_json(json_file, values)
@@ -66,6 +72,8 @@ def run(config: RDUConfig, *, console: Console, prompts: list[Prompt], tokens: i
         from .report import write_report
         write_report(report, values)
         console.print(f"report: {report}")
+    if interruption is not None:
+        raise interruption
     return values
 
 
@@ -139,7 +147,8 @@ def _lines(console: Console) -> Iterator[bytes]:
 
 
 def chat(config: RDUConfig, *, console: Console, tokens: int, temperature: float, seed: int) -> None:
-    """Answers lines of standard input until it ends; tokens are shown as they come. Empty lines are passed over."""
+    """Answers lines of standard input until it ends; tokens are shown as they come. Empty lines are passed over. After Ctrl-C, which is
+    passed on, the tokens so far stand on a line of their own."""
     from sim.device import open_backend
 
     kernels.enter_kernel(config)
@@ -150,8 +159,12 @@ def chat(config: RDUConfig, *, console: Console, tokens: int, temperature: float
         for number, text in enumerate(_lines(console)):
             if not text.strip():
                 continue
-            for reply in server.serve([Prompt(text)], tokens=tokens, temperature=temperature, seed=seed + number,
-                                      stream=lambda _, token: (out.write(bytes([token & 0xFF])), out.flush())):
-                left_out = f", the first {reply.dropped} bytes left out" if reply.dropped else ""
-                console.print(f"\n[dim]{reply.name}: {sum(reply.cycles.values()):,} cycles{left_out}[/dim]"
-                              + (f" [red]{reply.error}[/red]" if reply.error else ""))
+            try:
+                for reply in server.serve([Prompt(text)], tokens=tokens, temperature=temperature, seed=seed + number,
+                                          stream=lambda _, token: (out.write(bytes([token & 0xFF])), out.flush())):
+                    left_out = f", the first {reply.dropped} bytes left out" if reply.dropped else ""
+                    console.print(f"\n[dim]{reply.name}: {sum(reply.cycles.values()):,} cycles{left_out}[/dim]"
+                                  + (f" [red]{reply.error}[/red]" if reply.error else ""))
+            except KeyboardInterrupt:
+                console.print()
+                raise

@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -82,6 +83,55 @@ def test_chat_ends_with_its_input(monkeypatch):
 
     monkeypatch.setattr(sys, "stdin", type("Tty", (), {"isatty": lambda _: True})())
     assert list(main._lines(Terminal())) == [b"", b"hello"]
+
+
+class Interrupted:
+    """A server and its device: one answer, then Ctrl-C."""
+
+    cycles, hardware, look_ahead, experts, image_bytes = 90, True, False, [None] * 8, 32
+    backend = SimpleNamespace(cycles_per_second=1.0)
+    cache = SimpleNamespace(resident=[0], hit_rate=0.0)
+    router = SimpleNamespace(classes=8, accuracy=0.8)
+
+    def __init__(self, *_, **__):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def serve(self, prompts, *, tokens, stream=None, **_):
+        reply = main.Reply(0, prompts[0].text, "", 0, "python", False, text=b"ab", cycles=dict.fromkeys(main.PHASES, 10))
+        if stream:
+            stream(reply, ord("a"))
+        else:
+            yield reply
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("command", ["coe-llm", "chat"])
+def test_ctrl_c_ends_in_one_line_and_keeps_what_was_answered(capsys, monkeypatch, tmp_path, command):
+    import sim.device
+    monkeypatch.setattr(sim.device, "open_backend", lambda *_: None)
+    for name in ("Device", "LanguageServer"):
+        monkeypatch.setattr(main, name, Interrupted)
+    monkeypatch.setattr(sys, "stdin", Bytes(b"def f(\nnever served\n"))
+    if command == "chat":
+        stdout = Bytes(b"")
+        monkeypatch.setattr(sys, "stdout", stdout)
+    path = tmp_path / "a.json"
+    monkeypatch.setattr(sys, "argv", ["rdu", command, *([] if command == "chat" else ["--prompts", "-", "--json", str(path)])])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 130 and capsys.readouterr().err == "rdu: interrupted\n"
+    if command == "chat":
+        stdout.flush()
+        assert stdout.buffer.getvalue() == b"a\n"
+    else:
+        values = json.loads(path.read_text())
+        assert values["interrupted"] and [request["text"] for request in values["requests"]] == ["ab"]
 
 
 def test_report_draws_the_published_curve(tmp_path, monkeypatch):
