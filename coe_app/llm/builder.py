@@ -57,13 +57,14 @@ class DecoderKernel(KernelBuilder):
     levers: see :class:`Levers`.
     """
 
-    def __init__(self, config: RDUConfig, name: str, places: dict[str, tuple[int, int] | str], resident=(), levers: Levers | None = None):
+    def __init__(self, config: RDUConfig, name: str, places: dict[str, tuple[int, int] | str], resident=(), levers: Levers | None = None,
+                 group: int = 0):
         if config.rows < 4 or config.columns < 4 or config.agcus_per_edge < 2 or config.lanes != 8 or config.pcu.stages != 4:
             raise PlacementError(f"preset {config.name}: the decoder's kernels need a grid of 4x4, 2 AGCUs per edge and PCUs of 8 lanes "
                                  f"x 4 stages, this one has {config.rows}x{config.columns}, {config.agcus_per_edge} and "
                                  f"{config.lanes} x {config.pcu.stages}; use preset small or medium")
         self.places, self.units, self.levers = places, {}, levers or Levers()
-        super().__init__(config, name, resident=tuple(resident), throttle=self.levers.throttle)
+        super().__init__(config, name, group=group, resident=tuple(resident), throttle=self.levers.throttle)
         self._engines: dict[str, dict[str, list]] = {}
 
     def unit(self, name: str, program) -> Unit:
@@ -75,11 +76,17 @@ class DecoderKernel(KernelBuilder):
         return self.units[name]
 
     def _banked(self, program: pmu.PMUProgram) -> pmu.PMUProgram:
+        if program.bank_map is not None and not any(read is not None and read.transposed for read in program.reads):
+            return program               # it shares its scratchpad with another kernel
         if self.levers.bank_bits:
             return banked(program, self.config.pmu)
         if any(read is not None and read.transposed for read in program.reads):
             return program               # the rows of a transposed vector must share a bank
         return replace(program, bank_map=BankMap.low(self.config.pmu))
+
+    def end(self, name: str, port: int) -> tuple:
+        """Input ``port`` of the unit called ``name``, which another kernel uses, as a flow's destination."""
+        return ("unit", *self.places[name], port)
 
     def load(self, name: str, **program) -> Stream:
         """A load engine called ``name``."""
@@ -101,6 +108,10 @@ class DecoderKernel(KernelBuilder):
     def token(self, source: Stream, wire: int, destination: Stream) -> None:
         """Wire ``wire`` from one AGCU's outputs to the same wire of another's inputs."""
         super().token(source.unit, wire, destination.unit)
+
+    def wire(self, unit: Unit, wire: int) -> None:
+        """Control wire ``wire`` of a unit back to itself."""
+        self._flow("control", unit.out(wire), (unit.input(wire),), 0.01)
 
     def merge(self, source: tuple, *destinations: tuple, rate: float = 0.1) -> None:
         """A flow on the vector fabric that meets others at its destinations; who sends when is the kernel's affair."""

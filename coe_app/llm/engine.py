@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 
@@ -14,12 +15,18 @@ from sw_driver.memory import Buffer
 
 from . import kernels
 from .builder import Levers
+from .decode import VALUE_BEATS, X_PLACES, DecodeKernels
 from .decoder import Expert
 from .shape import CONTEXT, DIM, HIDDEN, LAYERS, QKV, VOCABULARY
 from .streams import (
+    CACHE_MARGIN,
+    CHUNK,
     KV_ROW_BYTES,
+    OUT_FEATURES,
+    OUT_SHARES,
     PAIRS,
     RECORD_BYTES,
+    ROTATED,
     ImageLayout,
     cache_image,
     expert_image,
@@ -56,7 +63,7 @@ class Engine:
 
     def __init__(self, device: Device, layout: ImageLayout, launch: Callable | None = None, *,
                  look_ahead: bool = False, levers: Levers | None = None):
-        self.device, self.layout = device, layout
+        self.device, self.layout, self._levers = device, layout, levers
         config = device.config
         copy = _copy(config)
         self.copy = copy.build()
@@ -73,7 +80,8 @@ class Engine:
         self.tokens = device.allocate(HBM, 4 * CONTEXT)
         self.x = device.allocate(HBM, RECORD_BYTES * CONTEXT)                # records that enter the first layer
         self._y = [device.allocate(HBM, RECORD_BYTES * CONTEXT) for _ in range(2)]
-        self._hidden = device.allocate(HBM, HIDDEN // DIM * kernels.HIDDEN_STRIDE)
+        self._hidden = device.allocate(HBM, 2 * HIDDEN * CONTEXT)
+        self._values = device.allocate(HBM, VALUE_BEATS * config.beat_bytes)
         self.logits = device.allocate(HBM, FP32 * VOCABULARY)
         self.best = device.allocate(HBM, config.beat_bytes)
         self.position = 0
@@ -134,11 +142,44 @@ class Engine:
         """Kernels and arguments from the last layer's result to the next token."""
         return [(self.head, self.head_arguments(weights, row))]
 
+    def supply_launches(self, weights, steps) -> list[tuple[Kernel, dict]]:
+        """What runs beside all ``steps`` of a decode by schedule, and what brings the first its x."""
+        offsets = self.layout.offsets
+        first, out = weights + offsets["in0"], weights + offsets["out0"]
+        beat = self.device.config.beat_bytes
+        return [(self.decode.supply, {"steps": steps, "first": first, "second": first + CHUNK * beat, "out_first": out,
+                                      "out_second": out + OUT_SHARES[0] * beat}),
+                (self.decode.begin, {"row": self.x.address})]
+
+    def step_launches(self, weights, position, tiles) -> list[tuple[Kernel, dict]]:
+        """Kernels and arguments of a step of a decode by schedule."""
+        built, scratch, beat, x = self.decode, self._values.address, self.device.config.beat_bytes, X_PLACES
+        launches = []
+        for layer in range(LAYERS):
+            here, there = x[layer % 2], x[(layer + 1) % 2]
+            enter = {"x": here, "x_again": here, "qkv": weights + self.layout.offsets[f"qkv{layer}"], "values": scratch,
+                     "partners": scratch + (ROTATED + 1) * beat}
+            given = self.attend_arguments(weights, layer, 0, 1, position, tiles) | {
+                "values": scratch, "x": here, "x_right": here + 2 * OUT_FEATURES, "y": there,
+                "keys_values": self._cache(layer) + (position - tiles * kernels.TILE + 1) * KV_ROW_BYTES}
+            launches += [(built.enter, enter), (built.attend, {name: given[name] for name in built.attend.arguments})]
+        given = self.head_arguments(weights, 0) | dict.fromkeys(("x", "x_again"), x[LAYERS % 2])
+        return [*launches, (built.head, {name: given[name] for name in built.head.arguments})]
+
+    @cached_property
+    def decode(self) -> DecodeKernels:
+        """The kernels of a decode by schedule, built when they are first asked for."""
+        return DecodeKernels.of(self.device.config, self._levers)
+
     # Arguments: addresses, row numbers and positions may be values of a schedule ----------------------------------------------
     def embedding_arguments(self, weights, count: int) -> dict:
         """Arguments of the embedding kernel for the first ``count`` token words."""
         return {"rows": count, "tokens": self.tokens.address, "embedding": weights + self.layout.offsets["embedding"],
                 "x": self.x.address}
+
+    def _cache(self, layer: int) -> int:
+        """Address of position 0."""
+        return self.caches[layer].address + CACHE_MARGIN * KV_ROW_BYTES
 
     def _source(self, layer: int) -> int:
         return self._y[(layer - 1) % 2].address if layer else self.x.address
@@ -146,18 +187,18 @@ class Engine:
     def enter_arguments(self, weights, layer: int, first, rows: int) -> dict:
         """Arguments of the enter kernel for rows ``first`` and following of the pass."""
         record, offsets = self._source(layer) + first * RECORD_BYTES, self.layout.offsets
-        return {"rows": rows, "records": record, "projected": record + FP32 * DIM, "hidden": self._hidden.address + first * (2 * DIM),
+        return {"rows": rows, "records": record, "projected": record + FP32 * DIM, "hidden": self._hidden.address + first * (2 * HIDDEN),
                 "qkv": weights + offsets[f"qkv{layer}"], **{name: weights + self._woven(f"in{layer}", name) for name in PAIRS[0]}}
 
     def attend_arguments(self, weights, layer: int, first, rows: int, position, tiles) -> dict:
         """Arguments of the attend kernel for rows ``first`` and following of the pass, at ``position`` and following."""
-        cache, target = self.caches[layer].address, self._y[layer % 2].address + first * RECORD_BYTES
+        cache, target = self._cache(layer), self._y[layer % 2].address + first * RECORD_BYTES
         return {
             "rows": rows, "query_rows": query_rows(rows), "tiles": tiles,
-            "records": self._source(layer) + first * RECORD_BYTES, "hidden": self._hidden.address + first * (2 * DIM),
+            "records": self._source(layer) + first * RECORD_BYTES, "hidden": self._hidden.address + first * (2 * HIDDEN),
             "out": weights + self.layout.offsets[f"out{layer}"],
             "rotary": self._rotary.address + position * (2 * QKV * FP32), "limits": self._limits.address + FP32 * BIAS + position * FP32,
-            "append": cache + position * KV_ROW_BYTES, "keys_values": cache, "y": target, "y_right": target + FP32 * DIM // 2}
+            "append": cache + position * KV_ROW_BYTES, "keys_values": cache, "y": target, "y_right": target + FP32 * OUT_FEATURES}
 
     def head_arguments(self, weights, row: int) -> dict:
         """Arguments of the head kernel on ``row`` of the last layer's result."""

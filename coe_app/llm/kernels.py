@@ -12,22 +12,20 @@ from hw.config import RDUConfig
 from hw.fp.function import TailFunction
 from hw.pcu import library
 from hw.pcu.layout import Reduce
-from hw.pcu.program import Input, SimdProgram, SystolicProgram
+from hw.pcu.program import Input, SimdProgram
 from hw.pmu.address import index_times
-from hw.pmu.geometry import BankMap
-from hw.pmu.program import Element, PMUProgram, Read, Sequence, Write
-from hw.pmu.program import Loop as PmuLoop
+from hw.pmu.program import PMUProgram, Read, Sequence, Write
 from sw_driver.kernel import Kernel
 
 from . import programs
 from .builder import DecoderKernel, Levers, beats
-from .programs import ATTEND_ROWS, CHUNKS, ENTER_ROWS, HIDDEN_TILES, QUERIES, TILE
-from .shape import CONTEXT, DIM, HEAD_DIM, HEADS, HIDDEN, QKV, VOCABULARY
-from .streams import GRANULE, KV_ROW_BYTES, PAIRS, QKV_TILES, RECORD_BYTES, woven_loops
+from .programs import ATTEND_ROWS, CHUNKS, ENTER_ROWS, HIDDEN_BLOCKS, HIDDEN_TILES, OUT_BLOCKS, QUERIES, TILE
+from .shape import CONTEXT, DIM, HEADS, HIDDEN, QKV, VOCABULARY
+from .streams import GRANULE, KV_ROW_BYTES, OUT_SHARES, PAIRS, QKV_TILES, RECORD_BYTES, woven_loops
 
-__all__ = ["ATTEND_ROWS", "ENTER_ROWS", "HIDDEN_STRIDE", "TILE", "attend_kernel", "embedding_kernel", "enter_kernel", "head_kernel"]
+__all__ = ["ATTEND_ROWS", "ENTER_ROWS", "HIDDEN_BEATS", "TILE", "attend_kernel", "embedding_kernel", "enter_kernel", "head_kernel"]
 
-HIDDEN_STRIDE = CONTEXT * 2 * DIM        # bytes from one chunk of hidden features of all rows to the next
+HIDDEN_BEATS = HIDDEN // 16              # of a row of hidden features
 
 ENTER_PLACES = {
     "norm": (0, 0), "scale": (1, 1), "project": (0, 2), "gate_a": (1, 3), "gate_b": (2, 0), "up_a": (3, 1), "up_b": (2, 2),
@@ -52,7 +50,7 @@ def enter_kernel(config: RDUConfig, resident=(), levers: Levers | None = None, *
 
     Eight PCUs: norm, five with 96 features each (the weights stream at what HBM gives), product. Arguments: ``rows`` (1 to
     ENTER_ROWS), HBM addresses ``x`` (the first record: RECORD_BYTES apart, FP32 [x, projections]), ``projected`` (the first record's
-    projections), ``hidden`` (BF16, three chunks HIDDEN_STRIDE apart, a row of 64 features per token in each), ``gate``, ``up``, ``qkv``
+    projections), ``hidden`` (BF16, a row of HIDDEN features per token), ``gate``, ``up``, ``qkv``
     (their first beats; gate and up are a pair).
     """
     kernel = DecoderKernel(config, "enter", ENTER_PLACES | places, resident, levers)
@@ -62,18 +60,18 @@ def enter_kernel(config: RDUConfig, resident=(), levers: Levers | None = None, *
     entering = kernel.load("qkv", loops=beats(config, qkv_beats))
     records = kernel.load("records", loops=beats(config, vectors, (rows, record)))
     projected = kernel.store("projected", loops=beats(config, blocks // QKV_TILES, (rows, record), (QKV_TILES, blocks // QKV_TILES)))
-    hidden = kernel.store("hidden", loops=beats(config, 4, (rows, 4), (HIDDEN_TILES, HIDDEN_STRIDE // config.beat_bytes)))
+    hidden = kernel.store("hidden", loops=beats(config, HIDDEN_BLOCKS, (rows, HIDDEN_BEATS), (HIDDEN_TILES, HIDDEN_BLOCKS)))
 
     norm = kernel.unit("norm", programs.inverse_norm(vectors, rows))
     scale = kernel.unit("scale", programs.scaled(vectors, rows))
     qkv = kernel.unit("project", programs.projection(config))
     gates = [kernel.unit(name, programs.share_of_hidden(TailFunction.SILU)) for name in ("gate_a", "gate_b")]
     ups = [kernel.unit(name, programs.share_of_hidden()) for name in ("up_a", "up_b")]
-    product = kernel.unit("product", programs.gated(4, rows, HIDDEN_TILES))
+    product = kernel.unit("product", programs.gated(HIDDEN_BLOCKS, rows, HIDDEN_TILES))
     x = kernel.unit("x", programs.splitter(config.pmu, vectors, ((0, vectors),), rows))
-    gate_weights, up_weights = (kernel.unit(name, programs.divider(config.pmu, hidden_beats // (2 * GRANULE)))
+    gate_weights, up_weights = (kernel.unit(name, programs.divider(config.pmu, hidden_beats))
                                 for name in ("gate_weights", "up_weights"))
-    qkv_weights = kernel.unit("qkv_weights", programs.splitter(config.pmu, GRANULE, ((0, GRANULE),), qkv_beats // GRANULE, buffers=32))
+    qkv_weights = kernel.unit("qkv_weights", programs.divider(config.pmu, qkv_beats, shares=(GRANULE,)))
 
     kernel.vector(records.port, norm.input(0), x.input(0), rate=0.1)
     kernel.scalar(norm.out(0), scale.input(0))
@@ -104,26 +102,26 @@ def attend_kernel(config: RDUConfig, resident=(), levers: Levers | None = None, 
     While attention runs, the two output units sum up the hidden features. Arguments: ``rows`` (1 to ATTEND_ROWS), ``query_rows`` (rows x
     heads), ``tiles`` (of TILE positions up to the last row's), and HBM addresses: ``records``, ``hidden`` (as the enter kernel left them),
     ``out`` (weights), ``rotary`` (the table's row of the first position), ``limits`` (entry of the first row and tile), ``append`` (the
-    first row's place in the cache), ``keys_values`` (the cache), ``y`` and ``y_right`` (the first result record, and half a row after it).
+    first row's place in the cache), ``keys_values`` (the cache), ``y`` and ``y_right`` (the first result, its feature OUT_FEATURES).
 
     Hidden and attended rows share the way to the output units and must not overtake: the limits, without which no score passes, are
     loaded when the last hidden row has left its AGCU.
     """
     kernel = DecoderKernel(config, "attend", ATTEND_PLACES | places, resident, levers)
-    rows, tiles, lanes, vectors = ATTEND_ROWS, CONTEXT // TILE, config.lanes, DIM // config.lanes
+    rows, tiles, lanes = ATTEND_ROWS, CONTEXT // TILE, config.lanes
     kv, record, blocks = KV_ROW_BYTES // config.beat_bytes, RECORD_BYTES // config.beat_bytes, QKV // lanes
     queries, chunks, pmu = QUERIES, CHUNKS, config.pmu
+    left, right = OUT_BLOCKS
     out_beats = (DIM + HIDDEN) * DIM // (2 * lanes)
-    half_row = beats(config, vectors // 2, (rows, record))
     records = kernel.load("records", loops=beats(config, record, (rows, record)))
-    hidden = kernel.load("hidden", loops=beats(config, 4, (rows, 4), (chunks, HIDDEN_STRIDE // config.beat_bytes)), send_tokens=(0,))
+    hidden = kernel.load("hidden", loops=beats(config, 4, (rows, HIDDEN_BEATS), (chunks, 4)), send_tokens=(0,))
     rotary = kernel.load("rotary", loops=beats(config, 2 * blocks, (rows, 2 * blocks)))
     limits = kernel.load("limits", access=Access.WORD, loops=(Loop(HEADS, 0), Loop(rows, 4), Loop(tiles, -4 * TILE)),
                          wait_tokens=(0,))
     keys_values = kernel.load("keys_values", loops=beats(config, kv, (TILE, kv), (tiles, TILE * kv)), wait_tokens=(1,))
     out = kernel.load("out", loops=beats(config, out_beats))
     append = kernel.store("append", loops=beats(config, 2, (rows, kv)), send_tokens=(1,))
-    stores = kernel.store("y", loops=half_row), kernel.store("y_right", loops=half_row)
+    stores = [kernel.store(name, loops=beats(config, number, (rows, record))) for name, number in (("y", left), ("y_right", right))]
 
     rotate = kernel.unit("rotate", programs.rotation(blocks, rows))
     scores = kernel.unit("scores", programs.attention_scores())
@@ -131,22 +129,16 @@ def attend_kernel(config: RDUConfig, resident=(), levers: Levers | None = None, 
     mix = kernel.unit("mix", programs.attended_sums())
     inverse = kernel.unit("inverse", programs.inverse_of_last(3, queries))
     scale = kernel.unit("scale", programs.scaled(2, queries))
-    outs = [kernel.unit(name, programs.leaving(config)) for name in ("out_a", "out_b")]
+    outs = [kernel.unit(name, programs.leaving(number)) for name, number in (("out_a", left), ("out_b", right))]
 
     projected = kernel.unit("projected", programs.projected_rows(config))
-    half = vectors // 2
-    residual = kernel.unit("residual", programs.splitter(pmu, record, ((0, half), (half, half)), rows))
-    tables = kernel.unit("tables", programs.splitter(pmu, 2 * blocks, ((0, blocks), (blocks, blocks)), rows, buffers=2))
+    residual = kernel.unit("residual", programs.splitter(pmu, record, ((0, left), (left, right)), rows))
+    tables = kernel.unit("tables", programs.rotary_rows(config, rows))
     split = kernel.unit("split", programs.splitter(pmu, HEADS + 2, ((0, HEADS), (HEADS, 2)), rows, buffers=2))
     inputs = kernel.unit("inputs", programs.splitter(pmu, 4, ((0, 4),), rows * (chunks + 1), buffers=8))
-    out_weights = kernel.unit("out_weights", programs.divider(pmu, out_beats // (2 * GRANULE)))
+    out_weights = kernel.unit("out_weights", programs.divider(pmu, out_beats, shares=OUT_SHARES))
     mixed = kernel.unit("mixed", programs.splitter(pmu, 3, ((0, 2),), queries, buffers=8))
-    part = TILE * HEAD_DIM
-    cache = kernel.unit("cache", PMUProgram(         # keys, values and ones of a tile, 16 rows each; a bank for each
-        write=Write(loops=(PmuLoop(3, part), PmuLoop(TILE, HEAD_DIM), PmuLoop(tiles)), handover=2, vectors=(0,)),
-        reads=(Read(loops=(PmuLoop(HEAD_DIM, 1), PmuLoop(tiles)), handover=1, transposed=True),
-               Read(loops=(PmuLoop(2, part), PmuLoop(TILE, HEAD_DIM), PmuLoop(tiles)), handover=2, base=part)),
-        buffers=8, buffer_stride=4 * part, element=Element.HALF, pitch=HEAD_DIM, bank_map=BankMap((4, 5, 6), (0, 0, 0))))
+    cache = kernel.unit("cache", programs.key_value_tiles(tiles))
 
     kernel.vector(records.port, projected.input(0), residual.input(0), rate=0.1)
     kernel.vector(rotary.port, tables.input(0), rate=0.1)
@@ -172,14 +164,15 @@ def attend_kernel(config: RDUConfig, resident=(), levers: Levers | None = None, 
     kernel.vector(inputs.out(0), *(unit.input(1) for unit in outs), rate=0.1)
     kernel.vector(out.port, out_weights.input(0), rate=1.0)
     for number, (unit, store) in enumerate(zip(outs, stores, strict=True)):
-        kernel.vector(out_weights.out(number), unit.input(0), rate=0.5)
+        kernel.vector(out_weights.out(number), unit.input(0), rate=OUT_SHARES[number] / sum(OUT_SHARES))
         kernel.vector(residual.out(number), unit.input(2), rate=0.05)
         kernel.vector(unit.out(0), store.port, rate=0.05)
 
     systolic = ("rows", "last_rows")
     kernel.fields("rows", rotate="bounds[1]", mix="bounds[0]", out_a=systolic, out_b=systolic,
                   projected=("write.bounds[1]", "read0.bounds[1]", "read1.bounds[2]"),
-                  **{name: ("write.bounds[1]", "read0.bounds[1]", "read1.bounds[1]") for name in ("residual", "tables", "split")},
+                  tables=("write.bounds[1]", "read0.bounds[2]", "read1.bounds[2]"),
+                  **{name: ("write.bounds[1]", "read0.bounds[1]", "read1.bounds[1]") for name in ("residual", "split")},
                   **dict.fromkeys(("records", "hidden", "rotary", "limits", "append", "y", "y_right"), "bounds[1]"))
     kernel.fields("query_rows", scores=systolic, mix=systolic, weights="bounds[1]", inverse="bounds[1]", scale="bounds[1]",
                   mixed=("write.bounds[1]", "read0.bounds[1]"), inputs=("write.bounds[1]", "read0.bounds[1]"))
@@ -189,39 +182,47 @@ def attend_kernel(config: RDUConfig, resident=(), levers: Levers | None = None, 
     return kernel.build()
 
 
-def head_kernel(config: RDUConfig, resident=(), levers: Levers | None = None, **places) -> Kernel:
+def head_kernel(config: RDUConfig, resident=(), levers: Levers | None = None, *, supplied: bool = False, **places) -> Kernel:
     """x[1] -> logits[VOCABULARY], their argmax, and the embedding of that token: the next step's input.
 
     Arguments: HBM addresses ``row``, ``left``, ``right`` (weights of both halves of the vocabulary), ``logits``, ``embedding``, ``best``
-    (a vector, the token in each lane), ``next`` (an FP32 row).
+    (a vector, the token in each lane), ``next`` (an FP32 row). ``supplied``: a resident kernel brings the weights, x is in its PMU and so
+    will be the next (arguments ``x`` and ``x_again`` instead of ``row``: where it is).
     """
     kernel = DecoderKernel(config, "head", HEAD_PLACES | places, resident, levers)
     vectors, lanes, quarter = DIM // config.lanes, config.lanes, VOCABULARY // 4 // config.lanes
-    half_beats = DIM * VOCABULARY // (4 * lanes)
-    left, right = (kernel.load(name, loops=beats(config, *woven_loops(half_beats))) for name in PAIRS[1])
-    source = kernel.load("row", loops=beats(config, vectors))
     embedding = kernel.load("embedding", loops=(*beats(config, DIM * 2 // config.beat_bytes), Loop(1)), index=Index(0, 2 * DIM, 1))
     logits = kernel.store("logits", loops=beats(config, 4 * quarter))
     found, following = kernel.store("best", loops=beats(config, 1)), kernel.store("next", loops=beats(config, vectors))
 
-    norm = kernel.unit("norm", programs.inverse_norm(vectors, 1))
-    scale = kernel.unit("scale", programs.scaled(vectors, 1))
-    heads = [kernel.unit(f"head_{number}", SystolicProgram(k=DIM, rows=1, feature_blocks=quarter)) for number in range(4)]
+    port = 1                             # input 0 is for weights
+    norm = kernel.unit("norm", programs.inverse_norm(vectors, 1, port))
+    scale = kernel.unit("scale", programs.scaled(vectors, 1, port))
+    heads = [kernel.unit(f"head_{number}", programs.head_share(config)) for number in range(4)]
     best = kernel.unit("argmax", SimdProgram(
         loops=(4 * quarter,), vectors={0: Input()}, reduce=Reduce.ARGMAX, produce=1, to_vector=True, to_scalar=True))
     widen = kernel.unit("widen", library.convert(config.pcu, rows=1, n=DIM, packed=True, packed_output=False))
-    x = kernel.unit("x", programs.splitter(config.pmu, vectors, ((0, vectors),), 1, buffers=1))
-    buffers = [kernel.unit(name, programs.divider(config.pmu, half_beats // (2 * GRANULE))) for name in ("weights_left", "weights_right")]
     gathered = kernel.unit("gathered", PMUProgram(          # four quarters as they come -> all in order
         write=Write(loops=programs.rows_of(config.pmu, (4 * quarter, 0)), vectors=(0, 1, 2, 3), index=Sequence(),
                     stages=(index_times(2 * lanes),)),
         reads=(Read(loops=programs.rows_of(config.pmu, 4 * quarter)),)))
 
-    kernel.vector(source.port, norm.input(0), x.input(0), rate=0.1)
-    kernel.vector(x.out(0), scale.input(0), rate=0.1)
+    if supplied:
+        x = kernel.unit("x", programs.kept_row(config.pmu, (0, vectors), (0, vectors), sources=1))
+        kernel.vector(x.out(0), norm.input(port), rate=0.1)
+        kernel.fields("x", x="read0.base")
+        kernel.fields("x_again", x="read1.base")
+    else:
+        x = kernel.unit("x", programs.splitter(config.pmu, vectors, ((0, vectors),), 1, buffers=1))
+        source = kernel.load("row", loops=beats(config, vectors))
+        kernel.vector(source.port, norm.input(port), x.input(0), rate=0.1)
+    kernel.vector(x.out(int(supplied)), scale.input(port), rate=0.1)
     kernel.scalar(norm.out(0), scale.input(0))
     kernel.vector(scale.out(0), *(unit.input(1) for unit in heads), rate=0.1)
-    for stream, buffer, pair in ((left, buffers[0], heads[:2]), (right, buffers[1], heads[2:])):
+    for name, pair in (("left", heads[:2]), ("right", heads[2:])) if not supplied else ():
+        half_beats = DIM * VOCABULARY // (4 * lanes)
+        stream, buffer = kernel.load(name, loops=beats(config, *woven_loops(half_beats))), kernel.unit(
+            f"weights_{name}", programs.divider(config.pmu, half_beats))
         kernel.vector(stream.port, buffer.input(0), rate=1.0)
         for engine, unit in enumerate(pair):
             kernel.vector(buffer.out(engine), unit.input(0), rate=0.5)
@@ -232,8 +233,9 @@ def head_kernel(config: RDUConfig, resident=(), levers: Levers | None = None, **
     kernel.vector(best.out(0), found.port, rate=0.05)
     kernel.scalar(best.out(0), embedding.unit.input(0))
     kernel.vector(embedding.port, widen.input(0), rate=0.1)
-    kernel.vector(widen.out(0), following.port, rate=0.1)
-    kernel.bases("row", *PAIRS[1], "logits", "embedding", "best", "next")
+    kernel.vector(widen.out(0), following.port, *((x.input(0),) if supplied else ()), rate=0.1)
+    kernel.numbered(widen.out(0), Numbers())
+    kernel.bases(*(() if supplied else ("row", *PAIRS[1])), "logits", "embedding", "best", "next")
     return kernel.build()
 
 

@@ -23,19 +23,24 @@ from hw.pcu.program import (
     vector,
 )
 from hw.pmu import program as pmu
+from hw.pmu.address import index_times
+from hw.pmu.geometry import BankMap
 
 from .decoder import SCORE_LIMIT
-from .shape import CONTEXT, DIM, EPSILON, HEAD_DIM, HEADS, HIDDEN, QKV
-from .streams import GRANULE, QKV_TILES, RECORD_BYTES
+from .shape import CONTEXT, DIM, EPSILON, HEAD_DIM, HEADS, HIDDEN, QKV, VOCABULARY
+from .streams import GRANULE, QKV_TILES, RECORD_BYTES, ROTATED
 
-__all__ = ["ATTEND_ROWS", "CHUNKS", "ENTER_ROWS", "HIDDEN_TILES", "QUERIES", "TILE", "attended_sums", "attention_scores", "divider",
-           "gated", "inverse_norm", "inverse_of_last", "leaving", "projected_rows", "projection", "rotation", "rows_of", "scaled",
-           "share_of_hidden", "splitter", "weighted"]
+__all__ = ["ATTEND_ROWS", "CHUNKS", "ENTER_ROWS", "HIDDEN_BLOCKS", "HIDDEN_TILES", "OUT_BLOCKS", "QUERIES", "ROTATED", "TILE",
+           "attended_sums", "attention_scores", "capped", "chunks_in_order", "divider", "gated", "head_share", "hidden_chunks",
+           "inverse_norm", "inverse_of_last", "kept_row", "key_value_tiles", "leaving", "projected_rows", "projection", "rotary_rows",
+           "rotation", "rotation_of_one", "rows_of", "scaled", "share_of_hidden", "splitter", "weighted"]
 
 ENTER_ROWS = 4           # tokens of a pass: the stages of a PCU
 ATTEND_ROWS = 2          # tokens of a pass: sums of weights x values are groups x 3 blocks, at most 8
 TILE = HEAD_DIM          # positions of a tile of scores
-HIDDEN_TILES = 3         # column tiles of a unit's share of the hidden features
+HIDDEN_TILES = 2         # column tiles of a unit's share of the hidden features,
+HIDDEN_BLOCKS = 6        # of so many blocks each
+OUT_BLOCKS = 6, 2        # of the output product, by unit: both then take three steps for a k, the time until a sum can be used again
 CHUNKS = HIDDEN // DIM   # of the hidden features, on their way out of a layer
 QUERIES = ATTEND_ROWS * HEADS
 
@@ -46,13 +51,39 @@ def rows_of(config: PMUConfig, *loops: int | tuple[int, int]) -> tuple[pmu.Loop,
     return tuple(pmu.Loop(bound, stride * config.lanes) for bound, stride in pairs)
 
 
-def divider(config: PMUConfig, granules: int, *, depth: int = 64) -> pmu.PMUProgram:
-    """A stream dealt to two readers in granules of GRANULE vectors, up to ``depth`` of both ahead: the weights' prefetch."""
-    both, one = rows_of(config, 2 * GRANULE, (granules, 0)), rows_of(config, GRANULE, (granules, 0))
+def divider(config: PMUConfig, beats: int, times: int = 1, *, shares: tuple[int, ...] = (GRANULE, GRANULE)) -> pmu.PMUProgram:
+    """``times`` a stream of ``beats`` vectors, dealt to its readers in turn, ``shares`` at a time, as far ahead as the scratchpad holds:
+    the weights' prefetch."""
+    both, vectors = sum(shares), config.banks * config.bank_rows
+    loops = [rows_of(config, number, (beats // both, 0), (times, 0)) for number in (both, *shares)]
     return pmu.PMUProgram(
-        write=pmu.Write(loops=both, handover=1, vectors=(0,)),
-        reads=tuple(pmu.Read(loops=one, handover=1, base=number * GRANULE * config.lanes) for number in range(2)),
-        buffers=min(depth, config.banks * config.bank_rows // (2 * GRANULE)), buffer_stride=2 * GRANULE * config.lanes)
+        write=pmu.Write(loops=loops[0], handover=1, vectors=(0,)),
+        reads=tuple(pmu.Read(loops=own, handover=1, base=sum(shares[:number]) * config.lanes) for number, own in enumerate(loops[1:])),
+        buffers=vectors // both, buffer_stride=both * config.lanes)
+
+
+def kept_row(config: PMUConfig, *parts: tuple[int, int], sources: int = 0) -> pmu.PMUProgram:
+    """A row of DIM that stays in the scratchpad for the kernels after this one, which have the same bank bits. Reader i gets ``parts[i]`` =
+    (first, number) vectors of the row that is there; a new one comes from ``sources`` units, its vectors placed by their sequence IDs."""
+    write = pmu.Write(loops=rows_of(config, (DIM // config.lanes, 0)), vectors=tuple(range(sources)), index=pmu.Sequence(),
+                      stages=(index_times(2 * config.lanes),)) if sources else None
+    return pmu.PMUProgram(
+        write=write, bank_map=BankMap.low(config),
+        reads=tuple(pmu.Read(loops=rows_of(config, number), base=first * config.lanes, synchronised=False) for first, number in parts))
+
+
+def hidden_chunks(config: PMUConfig) -> pmu.PMUProgram:
+    """Hidden features stay in the scratchpad; each chunk of them sends itself a token, which waits for :func:`chunks_in_order`."""
+    return pmu.PMUProgram(write=pmu.Write(loops=rows_of(config, HEADS, (CHUNKS, HEADS)), handover=1, vectors=(0,), send_tokens=(0,)),
+                          bank_map=BankMap.low(config))
+
+
+def chunks_in_order(config: PMUConfig) -> pmu.PMUProgram:
+    """The chunks of hidden features that are there, then the attended ones when they have been written: a token for each."""
+    return pmu.PMUProgram(
+        write=pmu.Write(loops=rows_of(config, HEADS), base=CHUNKS * HEADS * config.lanes, vectors=(0,), send_tokens=(0,)),
+        reads=(pmu.Read(loops=rows_of(config, HEADS, (CHUNKS + 1, HEADS)), handover=1, wait_tokens=(0,), synchronised=False),),
+        bank_map=BankMap.low(config))
 
 
 def splitter(config: PMUConfig, vectors: int, parts: tuple[tuple[int, int], ...], count: int, *, buffers: int = 4) -> pmu.PMUProgram:
@@ -64,23 +95,36 @@ def splitter(config: PMUConfig, vectors: int, parts: tuple[tuple[int, int], ...]
         buffers=buffers, buffer_stride=vectors * config.lanes)
 
 
-def inverse_norm(vectors: int, rows: int) -> SimdProgram:
-    """Vector 0: x[rows] -> scalar: 1 / sqrt(sum(x^2 + eps)) of each row."""
-    return SimdProgram(loops=(vectors, rows), vectors={0: Input()}, constants=(float_word(EPSILON),),
-                       stages=(Stage.mac(vector(0), vector(0), constant(0)),), reduce=Reduce.SUM, produce=1,
+def inverse_norm(vectors: int, rows: int, port: int = 0) -> SimdProgram:
+    """Vector ``port``: x[rows] -> scalar: 1 / sqrt(sum(x^2 + eps)) of each row."""
+    return SimdProgram(loops=(vectors, rows), vectors={port: Input()}, constants=(float_word(EPSILON),),
+                       stages=(Stage.mac(vector(port), vector(port), constant(0)),), reduce=Reduce.SUM, produce=1,
                        function=TailFunction.RSQRT, to_vector=False, to_scalar=True)
 
 
-def scaled(vectors: int, rows: int) -> SimdProgram:
-    """Vector 0: x[rows], scalar 0: one per row -> vector: x * s, packed."""
-    return SimdProgram(loops=(vectors, rows), vectors={0: Input()}, scalars={0: Input(level=1)},
-                       stages=(Stage.mul(vector(0), scalar(0)),), packed_output=True)
+def scaled(vectors: int, rows: int, port: int = 0) -> SimdProgram:
+    """Vector ``port``: x[rows], scalar 0: one per row -> vector: x * s, packed."""
+    return SimdProgram(loops=(vectors, rows), vectors={port: Input()}, scalars={0: Input(level=1)},
+                       stages=(Stage.mul(vector(port), scalar(0)),), packed_output=True)
 
 
 def rotation(vectors: int, rows: int) -> SimdProgram:
     """Vectors 0: x, 1: the partners, 2: cosines, 3: sines -> vector: x cos + partner sin, packed."""
     return SimdProgram(loops=(vectors, rows), vectors={port: Input() for port in range(4)},
                        stages=(Stage.mul(vector(1), vector(3)), Stage.mac(vector(0), vector(2), stage(0))), packed_output=True)
+
+
+def rotation_of_one() -> SimdProgram:
+    """Vectors 1: ROTATED blocks of x, then their partners, 2: their cosines, then sines -> vector: x cos + partner sin, packed. One row."""
+    return SimdProgram(loops=(ROTATED, 2, QKV // 8 // ROTATED), vectors={1: Input(), 2: Input()}, accumulate=1, produce=2,
+                       stages=(Stage.accumulate(vector(1), vector(2)),), packed_output=True)
+
+
+def capped(rows: int, tiles: int, port: int, vectors: int = 2) -> SimdProgram:
+    """Vector ``port``: scores, tile by tile [rows, 2 vectors], all of which count -> exp(score), packed. See :func:`weighted`."""
+    return SimdProgram(loops=(vectors, rows, tiles), vectors={port: Input()}, constants=(float_word(SCORE_LIMIT), float_word(-SCORE_LIMIT)),
+                       stages=(integer(Op.FMIN, vector(port), constant(0)), integer(Op.FMAX, stage(0), constant(1))),
+                       function=TailFunction.EXP, packed_output=True)
 
 
 def weighted(rows: int, tiles: int, vectors: int = 2) -> SimdProgram:
@@ -95,10 +139,10 @@ def weighted(rows: int, tiles: int, vectors: int = 2) -> SimdProgram:
                        function=TailFunction.EXP, packed_output=True)
 
 
-def inverse_of_last(vectors: int, rows: int) -> SimdProgram:
-    """Vector 0: x[rows] -> scalar: 1 / sum of the last vector of each row."""
-    return SimdProgram(loops=(vectors, rows), vectors={0: Input()}, constants=(vectors - 1,),
-                       stages=(integer(Op.EQ, counter(0), constant(0)), integer(Op.SELECT, vector(0), Source.ZERO, stage(0))),
+def inverse_of_last(vectors: int, rows: int, port: int = 0) -> SimdProgram:
+    """Vector ``port``: x[rows] -> scalar: 1 / sum of the last vector of each row."""
+    return SimdProgram(loops=(vectors, rows), vectors={port: Input()}, constants=(vectors - 1,),
+                       stages=(integer(Op.EQ, counter(0), constant(0)), integer(Op.SELECT, vector(port), Source.ZERO, stage(0))),
                        reduce=Reduce.SUM, produce=1, function=TailFunction.RECIPROCAL, to_vector=False, to_scalar=True)
 
 
@@ -109,29 +153,62 @@ def gated(blocks: int, rows: int, tiles: int) -> SimdProgram:
                                integer(Op.SELECT, stage(1), stage(0), counter(0))), packed_output=True)
 
 
-def projection(config: RDUConfig) -> SystolicProgram:
+def stages_per_row(rows: int) -> int:
+    """Two for few rows: a unit then takes a whole vector of weights in a step."""
+    return 2 if rows <= ATTEND_ROWS else 1
+
+
+def projection(config: RDUConfig, rows: int = ENTER_ROWS) -> SystolicProgram:
     """Vector 0: weights, 1: rows of norm(x) -> queries, keys and values, in QKV_TILES tiles."""
-    return SystolicProgram(k=DIM, rows=ENTER_ROWS, feature_blocks=QKV // config.lanes // QKV_TILES, column_tiles=QKV_TILES, reuse=True)
+    return SystolicProgram(k=DIM, rows=rows, feature_blocks=QKV // config.lanes // QKV_TILES, column_tiles=QKV_TILES, reuse=True,
+                           stages_per_row=stages_per_row(rows))
 
 
-def share_of_hidden(function: TailFunction = TailFunction.BYPASS) -> SystolicProgram:
+def share_of_hidden(function: TailFunction = TailFunction.BYPASS, rows: int = ENTER_ROWS) -> SystolicProgram:
     """Vector 0: weights, 1: rows of norm(x) -> half of the hidden features."""
-    return SystolicProgram(k=DIM, rows=ENTER_ROWS, feature_blocks=4, column_tiles=HIDDEN_TILES, reuse=True, function=function)
+    return SystolicProgram(k=DIM, rows=rows, feature_blocks=HIDDEN_BLOCKS, column_tiles=HIDDEN_TILES, reuse=True, function=function,
+                           stages_per_row=stages_per_row(rows))
 
 
-def attention_scores() -> SystolicProgram:
+def attention_scores(tokens: int = ATTEND_ROWS) -> SystolicProgram:
     """Vector 0: keys, transposed, 1: a row of each query -> scores, tile by tile."""
-    return SystolicProgram(k=HEAD_DIM, rows=QUERIES, groups=2, feature_blocks=2, column_tiles=CONTEXT // TILE, reuse=True)
+    return SystolicProgram(k=HEAD_DIM, rows=tokens * HEADS, groups=2, feature_blocks=2, column_tiles=CONTEXT // TILE, reuse=True)
 
 
-def attended_sums() -> SystolicProgram:
+def attended_sums(tokens: int = ATTEND_ROWS) -> SystolicProgram:
     """Vector 0: values and ones, 1: weights of each query -> sums of weights x values, and of the weights."""
-    return SystolicProgram(k=TILE, rows=QUERIES, groups=ATTEND_ROWS, feature_blocks=3, chunks=CONTEXT // TILE)
+    return SystolicProgram(k=TILE, rows=tokens * HEADS, groups=tokens, feature_blocks=3, chunks=CONTEXT // TILE)
 
 
-def leaving(config: RDUConfig) -> SystolicProgram:
-    """Vector 0: weights, 1: rows of hidden, then attended features, 2: rows of x -> half of a layer's result."""
-    return SystolicProgram(k=DIM, rows=ATTEND_ROWS, feature_blocks=DIM // config.lanes // 2, chunks=CHUNKS + 1, initial=Initial.PARTIAL)
+def leaving(blocks: int, rows: int = ATTEND_ROWS) -> SystolicProgram:
+    """Vector 0: weights, 1: rows of hidden, then attended features, 2: rows of x -> ``blocks`` of a layer's result."""
+    return SystolicProgram(k=DIM, rows=rows, groups=max(OUT_BLOCKS) // blocks, feature_blocks=blocks, chunks=CHUNKS + 1,
+                           initial=Initial.PARTIAL, stages_per_row=stages_per_row(rows))
+
+
+def head_share(config: RDUConfig) -> SystolicProgram:
+    """Vector 0: weights, 1: norm(x) -> a quarter of the logits."""
+    return SystolicProgram(k=DIM, rows=1, feature_blocks=VOCABULARY // 4 // config.lanes, stages_per_row=stages_per_row(1))
+
+
+def rotary_rows(config: RDUConfig, rows: int) -> pmu.PMUProgram:
+    """Rows of the rotary table -> engine 0: cosines, 1: sines."""
+    blocks, turns = QKV // config.lanes, QKV // config.lanes // ROTATED
+    return pmu.PMUProgram(
+        write=pmu.Write(loops=rows_of(config.pmu, 2 * blocks, (rows, 0)), handover=1, vectors=(0,)),
+        reads=tuple(pmu.Read(loops=rows_of(config.pmu, ROTATED, (turns, 2 * ROTATED), (rows, 0)), handover=2,
+                             base=first * ROTATED * config.lanes) for first in range(2)),
+        buffers=2, buffer_stride=2 * blocks * config.lanes)
+
+
+def key_value_tiles(tiles: int) -> pmu.PMUProgram:
+    """Tiles of the cache, of TILE positions each -> engine 0: keys, transposed, 1: values and ones; 16 rows each, a bank for each."""
+    part = TILE * HEAD_DIM
+    return pmu.PMUProgram(
+        write=pmu.Write(loops=(pmu.Loop(3, part), pmu.Loop(TILE, HEAD_DIM), pmu.Loop(tiles)), handover=2, vectors=(0,)),
+        reads=(pmu.Read(loops=(pmu.Loop(HEAD_DIM, 1), pmu.Loop(tiles)), handover=1, transposed=True),
+               pmu.Read(loops=(pmu.Loop(2, part), pmu.Loop(TILE, HEAD_DIM), pmu.Loop(tiles)), handover=2, base=part)),
+        buffers=8, buffer_stride=4 * part, element=pmu.Element.HALF, pitch=HEAD_DIM, bank_map=BankMap((4, 5, 6), (0, 0, 0)))
 
 
 def projected_rows(config: RDUConfig) -> pmu.PMUProgram:

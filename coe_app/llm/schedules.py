@@ -38,14 +38,12 @@ def decode_schedule(engine: Engine) -> Schedule:
         schedule.signal(token, interrupt=False, settled=False)
         schedule.set(place, place + 1)
 
+    _launch(schedule, engine.supply_launches(weights, count))
     with schedule.loop(count):
-        for layer in range(LAYERS):
-            first, *others = engine.enter_launches(weights, layer, 0, 1)
-            _launch(schedule, [first])
-            if not layer:
-                tell()                                       # the head has finished: its group's next kernel runs
-            _launch(schedule, others + engine.attend_launches(weights, layer, 0, 1, position, tiles))
-        _launch(schedule, engine.head_launches(weights, 0))
+        launches = engine.step_launches(weights, position, tiles)
+        _launch(schedule, launches[:2])
+        tell()                                               # the head has finished long since; this kernel runs for long enough
+        _launch(schedule, launches[2:])
         schedule.set(position, position + 1)
         schedule.set(column, column + 1)
         with schedule.loop(1):                               # if column == TILE

@@ -16,17 +16,18 @@ from sw_driver.kernel import Kernel
 from . import programs
 from .builder import DecoderKernel, Levers, beats
 from .engine import FP32, Engine
-from .kernels import HIDDEN_STRIDE
-from .programs import ATTEND_ROWS, CHUNKS, ENTER_ROWS, HIDDEN_TILES, QUERIES, TILE
-from .shape import CONTEXT, DIM, HEAD_DIM, HEADS, HIDDEN, QKV, VOCABULARY
-from .streams import GRANULE, KV_ROW_BYTES, PAIRS, QKV_TILES, RECORD_BYTES, woven_loops
+from .kernels import HIDDEN_BEATS
+from .programs import ATTEND_ROWS, CHUNKS, ENTER_ROWS, HIDDEN_BLOCKS, HIDDEN_TILES, OUT_BLOCKS, QUERIES, TILE
+from .shape import CONTEXT, DIM, HEAD_DIM, HEADS, HIDDEN, LAYERS, QKV, VOCABULARY
+from .streams import KV_ROW_BYTES, OUT_SHARES, PAIRS, QKV_TILES, RECORD_BYTES, woven_loops
 
 __all__ = ["UnfusedEngine"]
 
 PCUS = ((0, 0), (0, 2), (1, 1), (1, 3), (2, 0), (2, 2))
 PMUS = ((0, 1), (1, 0), (1, 2), (0, 3))
 AGCUS = ("west0", "west1", "east0", "east1")
-SHARE_BEATS = 16 * HIDDEN_TILES          # room of one unit's share of the hidden features, FP32: 4 rows of 4 beats a tile
+TILE_BEATS = ENTER_ROWS * HIDDEN_BLOCKS  # of a tile of hidden features, FP32, all rows
+SHARE_BEATS = TILE_BEATS * HIDDEN_TILES  # room of one unit's share of the hidden features
 
 
 def _kernel(config: RDUConfig, levers: Levers | None, name: str, pcus: tuple = (), pmus: tuple = (), streams: tuple = ()) -> DecoderKernel:
@@ -42,7 +43,6 @@ class _Sizes:
         self.record, self.kv = RECORD_BYTES // config.beat_bytes, KV_ROW_BYTES // config.beat_bytes
         self.vectors, self.blocks = DIM // config.lanes, QKV // config.lanes
         self.hidden = DIM * HIDDEN // (2 * config.lanes)
-        self.chunk = HIDDEN_STRIDE // config.beat_bytes
 
 
 def _row_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Kernel]:
@@ -74,7 +74,7 @@ def _enter_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Kernel
     """Projection, gate and up products (one kernel for both), SiLU, product."""
     z, rows = _Sizes(config), ENTER_ROWS
     systolic, qkv_beats = ("rows", "last_rows"), DIM * QKV // (2 * config.lanes)
-    share = beats(config, 4, (rows, 4), (HIDDEN_TILES, 16))
+    share = beats(config, HIDDEN_BLOCKS, (rows, HIDDEN_BLOCKS), (HIDDEN_TILES, TILE_BEATS))
 
     project = _kernel(config, levers, "project", ("project",), (), ("normed", "weights", "projected"))
     project.load("normed", loops=beats(config, HEADS, (rows, HEADS)))
@@ -91,7 +91,7 @@ def _enter_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Kernel
     hidden.load("normed", loops=beats(config, HEADS, (rows, HEADS)))
     hidden.load("weights", loops=beats(config, *woven_loops(z.hidden)))
     units = [hidden.unit(name, programs.share_of_hidden()) for name in "ab"]
-    dealt = hidden.unit("divider", programs.divider(config.pmu, z.hidden // (2 * GRANULE)))
+    dealt = hidden.unit("divider", programs.divider(config.pmu, z.hidden))
     hidden.vector(hidden.units["weights"].port, dealt.input(0))
     hidden.vector(hidden.units["normed"].port, *(unit.input(1) for unit in units))
     for number, name in enumerate(("left", "right")):
@@ -102,10 +102,10 @@ def _enter_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Kernel
     hidden.bases("normed", "weights", "left", "right")
 
     silu = _kernel(config, levers, "silu", ("silu",), (), ("gates", "results"))
-    both = beats(config, 4, (rows, 4), (2 * HIDDEN_TILES, 16))
+    both = beats(config, HIDDEN_BLOCKS, (rows, HIDDEN_BLOCKS), (2 * HIDDEN_TILES, TILE_BEATS))
     silu.load("gates", loops=both)
     silu.store("results", loops=both)
-    unit = silu.unit("silu", SimdProgram(loops=(4, rows, 2 * HIDDEN_TILES), vectors={0: Input()}, function=TailFunction.SILU))
+    unit = silu.unit("silu", SimdProgram(loops=(HIDDEN_BLOCKS, rows, 2 * HIDDEN_TILES), vectors={0: Input()}, function=TailFunction.SILU))
     silu.vector(silu.units["gates"].port, unit.input(0))
     silu.vector(unit.out(0), silu.units["results"].port)
     silu.fields("rows", silu="bounds[1]", gates="bounds[1]", results="bounds[1]")
@@ -113,11 +113,11 @@ def _enter_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Kernel
 
     names = ("gate_a", "up_a", "gate_b", "up_b")
     product = _kernel(config, levers, "product", ("product",), (), (*names, "hidden"))
-    unit = product.unit("product", programs.gated(4, rows, HIDDEN_TILES))
+    unit = product.unit("product", programs.gated(HIDDEN_BLOCKS, rows, HIDDEN_TILES))
     for port, name in enumerate(names):
         product.load(name, loops=share)
         product.vector(product.units[name].port, unit.input(port), rate=0.5)
-    product.store("hidden", loops=beats(config, 4, (rows, 4), (HIDDEN_TILES, z.chunk)))
+    product.store("hidden", loops=beats(config, HIDDEN_BLOCKS, (rows, HIDDEN_BEATS), (HIDDEN_TILES, HIDDEN_BLOCKS)))
     product.vector(unit.out(0), product.units["hidden"].port)
     product.fields("rows", product="bounds[2]", hidden="bounds[1]", **dict.fromkeys(names, "bounds[1]"))
     product.bases(*names, "hidden")
@@ -135,7 +135,7 @@ def _attention_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Ke
     rotate.store("append", loops=beats(config, 2, (rows, z.kv)))
     unit = rotate.unit("rotate", programs.rotation(z.blocks, rows))
     projected = rotate.unit("projected", programs.projected_rows(config))
-    tables = rotate.unit("tables", programs.splitter(pmu, 2 * z.blocks, ((0, z.blocks), (z.blocks, z.blocks)), rows, buffers=2))
+    tables = rotate.unit("tables", programs.rotary_rows(config, rows))
     split = rotate.unit("split", programs.splitter(pmu, HEADS + 2, ((0, HEADS), (HEADS, 2)), rows, buffers=2))
     rotate.vector(rotate.units["records"].port, projected.input(0))
     rotate.vector(rotate.units["rotary"].port, tables.input(0))
@@ -145,7 +145,8 @@ def _attention_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Ke
     rotate.vector(split.out(0), rotate.units["queries"].port)
     rotate.vector(split.out(1), rotate.units["append"].port)
     rotate.fields("rows", rotate="bounds[1]", projected=("write.bounds[1]", "read0.bounds[1]", "read1.bounds[2]"),
-                  **dict.fromkeys(("tables", "split"), ("write.bounds[1]", "read0.bounds[1]", "read1.bounds[1]")),
+                  tables=("write.bounds[1]", "read0.bounds[2]", "read1.bounds[2]"),
+                  split=("write.bounds[1]", "read0.bounds[1]", "read1.bounds[1]"),
                   **dict.fromkeys(("records", "rotary", "queries", "append"), "bounds[1]"))
     rotate.bases("records", "rotary", "queries", "append")
 
@@ -218,17 +219,17 @@ def _attention_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Ke
 def _leave_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Kernel]:
     """The output product with its residual; the head's product; the argmax."""
     z, rows, chunks, systolic = _Sizes(config), ATTEND_ROWS, CHUNKS, ("rows", "last_rows")
-    out_beats, half = (DIM + HIDDEN) * DIM // (2 * config.lanes), DIM // config.lanes // 2
+    out_beats, (left, right) = (DIM + HIDDEN) * DIM // (2 * config.lanes), OUT_BLOCKS
     out = _kernel(config, levers, "out", ("a", "b"), ("residual", "inputs", "divider"), ("hidden", "records", "out", "y"))
     out.places |= {"attended": "west0", "y_right": "west1"}
-    out.load("hidden", loops=beats(config, 4, (rows, 4), (chunks, z.chunk)), send_tokens=(0,))
+    out.load("hidden", loops=beats(config, 4, (rows, HIDDEN_BEATS), (chunks, 4)), send_tokens=(0,))
     out.load("attended", loops=beats(config, HEADS, (rows, HEADS)), wait_tokens=(0,))       # after the hidden rows
     out.load("records", loops=beats(config, z.vectors, (rows, z.record)))
     out.load("out", loops=beats(config, out_beats))
-    units = [out.unit(name, programs.leaving(config)) for name in "ab"]
-    residual = out.unit("residual", programs.splitter(config.pmu, z.vectors, ((0, half), (half, half)), rows))
+    units = [out.unit(name, programs.leaving(number)) for name, number in (("a", left), ("b", right))]
+    residual = out.unit("residual", programs.splitter(config.pmu, z.vectors, ((0, left), (left, right)), rows))
     inputs = out.unit("inputs", programs.splitter(config.pmu, 4, ((0, 4),), rows * (chunks + 1), buffers=8))
-    dealt = out.unit("divider", programs.divider(config.pmu, out_beats // (2 * GRANULE)))
+    dealt = out.unit("divider", programs.divider(config.pmu, out_beats, shares=OUT_SHARES))
     out.token(out.units["hidden"], 0, out.units["attended"])
     out.merge(out.units["hidden"].port, inputs.input(0))
     out.merge(out.units["attended"].port, inputs.input(0))
@@ -236,7 +237,7 @@ def _leave_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Kernel
     out.vector(out.units["records"].port, residual.input(0))
     out.vector(out.units["out"].port, dealt.input(0))
     for number, name in enumerate(("y", "y_right")):
-        out.store(name, loops=beats(config, half, (rows, z.record)))
+        out.store(name, loops=beats(config, OUT_BLOCKS[number], (rows, z.record)))
         out.vector(dealt.out(number), units[number].input(0))
         out.vector(residual.out(number), units[number].input(2))
         out.vector(units[number].out(0), out.units[name].port)
@@ -253,7 +254,7 @@ def _leave_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Kernel
     units = [head.unit(name, SystolicProgram(k=DIM, rows=1, feature_blocks=quarter)) for name in "abcd"]
     for side, name in enumerate(parts):
         head.load(name, loops=beats(config, *woven_loops(half_beats)))
-        dealt = head.unit(f"divider_{name}", programs.divider(config.pmu, half_beats // (2 * GRANULE)))
+        dealt = head.unit(f"divider_{name}", programs.divider(config.pmu, half_beats))
         head.vector(head.units[name].port, dealt.input(0))
         for number in range(2):
             head.vector(dealt.out(number), units[2 * side + number].input(0))
@@ -309,6 +310,15 @@ class UnfusedEngine(Engine):
         queries = given["query_rows"]
         return [self._pick(name, given, **cache) for name in ("rotate", "scores", "weights", "mix", "inverse", "divide")] + [
             self._pick("out", given, query_rows=queries)]
+
+    def supply_launches(self, weights, steps) -> list[tuple[Kernel, dict]]:
+        return []
+
+    def step_launches(self, weights, position, tiles) -> list[tuple[Kernel, dict]]:
+        launches = []
+        for layer in range(LAYERS):
+            launches += self.enter_launches(weights, layer, 0, 1) + self.attend_launches(weights, layer, 0, 1, position, tiles)
+        return launches + self.head_launches(weights, 0)
 
     def head_launches(self, weights, row: int) -> list[tuple[Kernel, dict]]:
         given = self.head_arguments(weights, row)
