@@ -33,6 +33,7 @@ __all__ = ["sections"]
 MAPPERS = {Core.MAP: map_map, Core.REDUCE: map_reduce, Core.MATMUL: map_matmul, Core.COPY: map_placed, Core.GATHER: map_gather,
            Core.UPDATE: map_update}
 LAUNCH = 100             # cycles that one launch less is worth
+DOUBT = 1.1              # all operators as one kernel may be predicted to take so much longer, about the model's error, and yet be taken
 WIDTHS = (8, 6, 4, 3, 2)
 COPIES = (16, 8, 4, 3, 2)
 REFUSALS = (Unstreamable, NotAffine, NeedsWords, TooDeep, CompileError, ProgramError)
@@ -98,6 +99,8 @@ class _Cutter:
                     rest, counts = best[position + count]
                     choices.append((cycles + LAUNCH + rest, [count, *counts]))
                 best[position] = min(choices)
+                if position == start and choices[-1][1] == [len(nodes) - start] and choices[-1][0] <= DOUBT * best[position][0]:
+                    best[position] = choices[-1]
             self.cuts = {position: counts for position, (_, counts) in best.items()}
         return self.cuts[start]
 
