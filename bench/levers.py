@@ -28,7 +28,7 @@ from sw_driver.device import HBM, Device
 
 from .common import metric, steps
 
-DESCRIPTION = "levers on the language decoder: fused/unfused, SO/HO, bank bits, throttling; --tokens N (2) --prompt N (8)"
+DESCRIPTION = "levers on the language decoder: fused/unfused, SO/HO, bank bits, throttling; --tokens N (8) --prompt N (8)"
 
 
 class _Workload:
@@ -73,10 +73,10 @@ class _Workload:
         return prefill, decode / self.tokens
 
 
-def run(config: RDUConfig, console, *, full: bool = False, tokens: int = 2, prompt: int = 8) -> list[dict]:
+def run(config: RDUConfig, console, *, full: bool = False, tokens: int = 8, prompt: int = 8) -> list[dict]:
     """The rows of every combination that is built."""
     if full:
-        tokens, prompt = max(tokens, 8), max(prompt, 64)
+        tokens, prompt = max(tokens, 16), max(prompt, 64)
     if not prompt >= 1 or not tokens >= 1 or prompt + tokens > 128:
         raise ValueError(f"prompt={prompt}, tokens={tokens}: at least 1 each, 128 together")
     expert = load_experts()[0]
