@@ -28,7 +28,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compiler.kernel import KernelBuilder, Unit
+from compiler.fabric.kernel import KernelBuilder, Unit
 from hw.agcu.program import AGCUProgram, LoadProgram, Loop, StoreProgram
 from hw.config import PCUConfig, PMUConfig, RDUConfig
 from hw.fp.model import matmul, rounded_to_bf16

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from compiler.builder import Builder
-from compiler.ir import DType
+from compiler.graph.builder import Builder
+from compiler.graph.ir import DType
 from compiler.run import compile_graph, run_model
 from hw.config import RDUConfig
 from sw_driver.device import Device

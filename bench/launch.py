@@ -22,7 +22,7 @@ import numpy as np
 
 from coe_app.kernels import copy_kernel, network_kernel
 from coe_app.network import FEATURES, LAYOUT, OUTPUTS, load_held_out, load_networks
-from compiler.kernel import KernelBuilder, PlacementError
+from compiler.fabric.kernel import KernelBuilder, PlacementError
 from hw.agcu.program import AGCUProgram, LoadProgram, Loop, StoreProgram
 from hw.config import RDUConfig
 from hw.pcu import library

@@ -4,7 +4,7 @@
 
 Metric ``cycles``: of the whole prefill (decode: per token, greedy), host accesses included; case: workload, kernels (fused: two for a
 layer; unfused: one for each operator, 14 for a layer), launch (so: by the host, ho: a schedule), bank bits chosen or
-lowest, senders throttled automatically (compiler/senders.py) or not. Every run's logits are compared with the numpy model.
+lowest, senders throttled automatically (compiler/fabric/senders.py) or not. Every run's logits are compared with the numpy model.
 """
 
 from __future__ import annotations

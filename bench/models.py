@@ -22,8 +22,8 @@ from statistics import median
 
 import numpy as np
 
-from compiler.import_onnx import import_model
-from compiler.inputs import random_inputs
+from compiler.frontend.import_onnx import import_model
+from compiler.frontend.inputs import random_inputs
 from compiler.run import compile_graph, run_model
 from hw.config import RDUConfig
 from models import HOLDOUT, ZOO, entry
@@ -99,8 +99,8 @@ def _load(name: str):
         return (HOLDOUT.get(name) or entry(name)).build()
     import onnx
 
-    from compiler.import_onnx import load
-    from compiler.infer import infer
+    from compiler.frontend.import_onnx import load
+    from compiler.frontend.infer import infer
     return onnx.load(name), random_inputs(infer(load(name)), 0)
 
 

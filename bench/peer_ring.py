@@ -15,7 +15,7 @@ from functools import cached_property
 
 import numpy as np
 
-from compiler.kernel import KernelBuilder
+from compiler.fabric.kernel import KernelBuilder
 from hw.agcu.program import AGCUProgram, LoadProgram, Loop, StoreProgram
 from hw.config import RDUConfig
 from hw.pcu import library

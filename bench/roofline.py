@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compiler.builder import Builder, Value
-from compiler.ir import DType
+from compiler.graph.builder import Builder, Value
+from compiler.graph.ir import DType
 from compiler.run import compile_graph, run_model
 from hw.config import RDUConfig
 from sw_driver.device import Device

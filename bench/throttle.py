@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from compiler.kernel import KernelBuilder
-from compiler.senders import Throttle
+from compiler.fabric.kernel import KernelBuilder
+from compiler.fabric.senders import Throttle
 from hw.agcu.program import Access, AGCUProgram, LoadProgram, Loop, StoreProgram
 from hw.config import RDUConfig
 from hw.pcu import model

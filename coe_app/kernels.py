@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compiler.kernel import KernelBuilder, PlacementError
+from compiler.fabric.kernel import KernelBuilder, PlacementError
 from hw.agcu.program import AGCUProgram, LoadProgram, Loop, StoreProgram
 from hw.config import RDUConfig
 from hw.pcu import library

@@ -6,10 +6,10 @@ import dataclasses
 
 from hw.config import RDUConfig
 
-from .homes import Layout
-from .ir import Graph
-from .memory import Symbol, allocate
-from .netlist import Netlist
+from .fabric.netlist import Netlist
+from .graph.ir import Graph
+from .mapping.homes import Layout
+from .mapping.memory import Symbol, allocate
 from .program import KernelRecord, Launch, Program
 
 IMAGES = 2 << 20         # bytes of HBM kept for kernel images

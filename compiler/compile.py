@@ -14,25 +14,25 @@ from hw.config import RDUConfig
 from hw.pcu.program import ProgramError
 
 from .assembly import Piece, assemble
-from .copying import map_copy
-from .cost import predict
 from .errors import CompileError, NeedsCopy
-from .homes import Layout, layout, with_copy
-from .int8 import as_floats, forgotten, with_int8
-from .ir import Core, DType, Graph, Node
-from .mapping import Section
-from .matmul import map_matmul
-from .moves import map_gather, map_update
-from .netlist import Capacity, Netlist
-from .pattern import NotAffine, Pattern
-from .place import route_netlist
+from .fabric.netlist import Capacity, Netlist
+from .fabric.place import route_netlist
+from .frontend.int8 import as_floats, forgotten, with_int8
+from .frontend.split import split_maps
+from .graph.ir import Core, DType, Graph, Node
+from .graph.pattern import NotAffine, Pattern
+from .mapping.copying import map_copy
+from .mapping.homes import Layout, layout, with_copy
+from .mapping.matmul import map_matmul
+from .mapping.moves import map_gather, map_update
+from .mapping.section import Section
+from .mapping.sections import LAUNCH, sections
+from .mapping.simd import map_map, map_reduce
+from .mapping.streams import NeedsWords, TooDeep
+from .mapping.tiling import grids, parts, problem_of, tilings
+from .mapping.woven import woven
 from .program import Program
-from .sections import LAUNCH, sections
-from .simd import map_map, map_reduce
-from .split import split_maps
-from .streams import NeedsWords, TooDeep
-from .tiling import grids, parts, problem_of, tilings
-from .woven import woven
+from .timing.cost import predict
 
 __all__ = ["FUSIONS", "CompileError", "compile"]
 
@@ -45,7 +45,7 @@ def compile(graph: Graph, config: RDUConfig, *, fuse: str = "full", seed: int = 
     """The program that computes ``graph`` on a device of ``config``. The same arguments always give the same program.
 
     ``fuse``: "none", each core operator a kernel; "op", each composite operator (softmax, norm) one; "full", as many operators as
-    fit in each kernel. ``throttle``: senders that share links keep to their flows' average rates (compiler/senders.py).
+    fit in each kernel. ``throttle``: senders that share links keep to their flows' average rates (compiler/fabric/senders.py).
     ``int8``: weights that are INT8 times scales lie in memory so, if the program is then expected to be faster, else as FP32.
     ``bank_bits``: PMUs get bank bits with which their engines meet least (hw/pmu/bank_bits.py), else those of their recipes.
     Raises :class:`CompileError` naming the node, the value, the limit and a way out.

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .ir import Node
+    from .graph.ir import Node
 
 __all__ = ["CompileError", "NeedsCopy"]
 

@@ -20,16 +20,16 @@ from sw_driver.files import write_whole
 from sw_driver.kernel import Argument as Place
 from sw_driver.kernel import Kernel
 
-from . import ir
 from .errors import CompileError
-from .int8 import forgotten
-from .memory import Symbol
+from .frontend.int8 import forgotten
+from .graph import ir
+from .mapping.memory import Symbol
 from .program import KernelRecord, Launch, Program
 from .run import Compiled
 
 __all__ = ["is_image", "load_compiled", "save_compiled"]
 
-MAGIC = b"RDUP\x02\x00\x00\x00"
+MAGIC = b"RDUP\x03\x00\x00\x00"
 _HEADER = struct.Struct("<8sQ32s")
 _CLASSES = {f"{each.__module__}.{each.__name__}": each for each in (
     ir.Graph, ir.Tensor, ir.Node, ir.Map, ir.Step, ir.Argument, ir.Matmul, ir.Reduce, ir.View, ir.Place, ir.Copy, ir.Gather, ir.Update,

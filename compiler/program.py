@@ -15,12 +15,12 @@ from sw_driver.kernel import Kernel
 from sw_driver.memory import Buffer
 from sw_driver.schedule import Schedule
 
-from . import exact
 from .errors import CompileError
-from .ir import DType, Graph, Tensor
-from .memory import SLACK, Symbol, round_bytes
-from .netlist import Netlist
-from .place import build_kernel, route_netlist
+from .fabric.netlist import Netlist
+from .fabric.place import build_kernel, route_netlist
+from .graph import exact
+from .graph.ir import DType, Graph, Tensor
+from .mapping.memory import SLACK, Symbol, round_bytes
 
 __all__ = ["KernelRecord", "Launch", "Program", "Statistics"]
 
@@ -43,8 +43,8 @@ class KernelRecord:
     @classmethod
     def of(cls, net: Netlist, index: int, seed: int, nodes: tuple[str, ...], **settings: bool) -> KernelRecord:
         """Builds the kernel of a netlist; ``settings`` as of :func:`~compiler.place.build_kernel`."""
-        from .balance import check_balance
-        from .cost import predict
+        from .fabric.balance import check_balance
+        from .timing.cost import predict
         for number, unit in enumerate(net.units):
             unit.name = f"{unit.kind}{number}"
         check_balance(net)
@@ -60,7 +60,7 @@ class KernelRecord:
 
     def roofline(self, config: RDUConfig) -> tuple[float, str]:
         """(cycles, "compute" or "memory"): of the MACs on all PCUs, or of the bytes at their channels' peak, whichever is more."""
-        from .cost import DDR_BYTES_PER_CYCLE, peak_macs
+        from .timing.cost import DDR_BYTES_PER_CYCLE, peak_macs
         compute = self.macs / peak_macs(config)
         memory = max(self.bytes["hbm"] / (config.hbm.channels * config.beat_bytes), self.bytes["ddr"] / DDR_BYTES_PER_CYCLE)
         return max((compute, "compute"), (memory, "memory"))

@@ -11,15 +11,15 @@ import numpy as np
 
 from hw.config import RDUConfig
 
-from . import reference
 from .compile import compile
-from .front import Dump, front
-from .import_onnx import load
-from .infer import infer
-from .inputs import checked, declared, random_inputs
-from .ir import Core, Graph
-from .measure import Meter
+from .frontend.front import Dump, front
+from .frontend.import_onnx import load
+from .frontend.infer import infer
+from .frontend.inputs import checked, declared, random_inputs
+from .graph import reference
+from .graph.ir import Core, Graph
 from .program import Program
+from .timing.measure import Meter
 
 __all__ = ["Compiled", "compile_graph", "compile_model", "run_model"]
 

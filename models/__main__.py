@@ -7,7 +7,7 @@ from pathlib import Path
 
 import onnx
 
-from compiler.inputs import save_arrays
+from compiler.frontend.inputs import save_arrays
 
 from .zoo import ZOO, entry
 

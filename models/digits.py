@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from compiler.builder import Builder
-from compiler.ir import DType
+from compiler.graph.builder import Builder
+from compiler.graph.ir import DType
 
 __all__ = ["WEIGHTS", "cnn", "mlp", "mlp_int8", "pictures"]
 

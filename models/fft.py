@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from compiler.builder import Builder, Value
+from compiler.graph.builder import Builder, Value
 
 __all__ = ["convolution", "monarch"]
 

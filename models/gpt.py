@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compiler.builder import Builder, Value
-from compiler.ir import DType
+from compiler.graph.builder import Builder, Value
+from compiler.graph.ir import DType
 
 __all__ = ["Sizes", "decode", "prefill"]
 

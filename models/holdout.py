@@ -9,8 +9,8 @@ from functools import partial
 
 import numpy as np
 
-from compiler.builder import Builder, Value
-from compiler.ir import DType
+from compiler.graph.builder import Builder, Value
+from compiler.graph.ir import DType
 
 from . import fft, gpt, plain, recurrent, training, vit
 from .zoo import Entry

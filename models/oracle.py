@@ -7,7 +7,7 @@ import onnx
 import onnxruntime
 from onnx import numpy_helper
 
-from compiler.ir import DType
+from compiler.graph.ir import DType
 
 __all__ = ["answers", "widened"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from compiler.builder import Builder
+from compiler.graph.builder import Builder
 
 from .digits import pictures
 

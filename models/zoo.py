@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from compiler.builder import Builder
-from compiler.ir import DType
+from compiler.graph.builder import Builder
+from compiler.graph.ir import DType
 
 from . import digits, fft, gpt, plain, recurrent, training, vit
 

@@ -118,8 +118,8 @@ def run_command(model: Annotated[Path, typer.Argument(help="An ONNX file, or a c
                 counters: Annotated[bool, typer.Option("--counters", help="Read the device's counters around every kernel.")] = False,
                 seed: Annotated[int, typer.Option(help="Of the random inputs.")] = 0) -> None:
     """Compile an ONNX model, run it on the simulated RTL, and compare the outputs with the references."""
+    from compiler.frontend.inputs import checked, load_arrays, save_arrays
     from compiler.image import is_image, load_compiled, save_compiled
-    from compiler.inputs import checked, load_arrays, save_arrays
     from compiler.run import compile_model, run_model
 
     from .device import Device

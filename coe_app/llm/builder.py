@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from compiler.kernel import KernelBuilder, PlacementError, Unit
-from compiler.route import Flow
+from compiler.fabric.kernel import KernelBuilder, PlacementError, Unit
+from compiler.fabric.route import Flow
 from hw.agcu.program import AGCUProgram, LoadProgram, Loop, StoreProgram
 from hw.config import RDUConfig
 from hw.pmu import program as pmu
@@ -53,7 +53,7 @@ class DecoderKernel(KernelBuilder):
     config: the device; its grid has at least 4x4 points and 2 AGCUs per edge.
     name: the kernel's name.
     places: grid point of each PCU and PMU, AGCU ("west0", "west1", "east0", "east1") of each memory stream, by name.
-    resident: as in :class:`~compiler.kernel.KernelBuilder`.
+    resident: as in :class:`~compiler.fabric.kernel.KernelBuilder`.
     levers: see :class:`Levers`.
     """
 

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from compiler.senders import Sequence as Numbers
-from compiler.senders import Throttle
+from compiler.fabric.senders import Sequence as Numbers
+from compiler.fabric.senders import Throttle
 from hw.config import RDUConfig
 from hw.fp.function import TailFunction
 from sw_driver.kernel import Kernel

@@ -6,7 +6,7 @@ All sizes that vary are arguments, so each kernel serves every layer, position a
 
 from __future__ import annotations
 
-from compiler.senders import Sequence as Numbers
+from compiler.fabric.senders import Sequence as Numbers
 from hw.agcu.program import Access, Index, Loop
 from hw.config import RDUConfig
 from hw.fp.function import TailFunction

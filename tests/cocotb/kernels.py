@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from coe_app.kernels import copy_kernel
-from compiler.kernel import KernelBuilder
+from compiler.fabric.kernel import KernelBuilder
 from hw.agcu.program import AGCUProgram, LoadProgram, Loop, StoreProgram
 from hw.config import RDUConfig
 from hw.dram.timing import dram_timing

@@ -7,7 +7,7 @@ import random
 
 import numpy as np
 
-from compiler.ir import (
+from compiler.graph.ir import (
     Argument,
     Copy,
     Core,

@@ -6,9 +6,9 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from compiler.front import front
-from compiler.import_onnx import import_model
-from compiler.reference import run
+from compiler.frontend.front import front
+from compiler.frontend.import_onnx import import_model
+from compiler.graph.reference import run
 from models.oracle import answers
 
 __all__ = ["agree", "model", "one_node"]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from compiler.compile import compile, single
-from compiler.homes import layout
-from compiler.ir import Core, DType, Place, row_major
-from compiler.sections import _Cutter as Cutter
+from compiler.graph.ir import Core, DType, Place, row_major
+from compiler.mapping.homes import layout
+from compiler.mapping.sections import _Cutter as Cutter
 from hw.config import preset
 from sim.device import VerilatedBackend
 from sw_driver.device import Device

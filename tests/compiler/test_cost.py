@@ -2,10 +2,10 @@
 
 import pytest
 
-from compiler.cost import predict
-from compiler.measure import Busiest
-from compiler.netlist import Netlist
-from compiler.work import MEMORY, requests, work_by_unit
+from compiler.fabric.netlist import Netlist
+from compiler.timing.cost import predict
+from compiler.timing.measure import Busiest
+from compiler.timing.work import MEMORY, requests, work_by_unit
 from hw.agcu.program import Access, Index, LoadProgram, Loop, StoreProgram
 from hw.config import preset
 from hw.pcu.program import Input, SimdProgram, Stage, vector

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from compiler.compile import compile, single
-from compiler.homes import layout
-from compiler.ir import DType
-from compiler.tiling import tilings
+from compiler.graph.ir import DType
+from compiler.mapping.homes import layout
+from compiler.mapping.tiling import tilings
 from hw.config import preset
 from hw.pcu.program import SystolicProgram
 from sim.device import VerilatedBackend

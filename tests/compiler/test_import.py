@@ -6,13 +6,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from compiler.builder import Builder
-from compiler.front import front
-from compiler.import_onnx import import_model, load
-from compiler.infer import infer
-from compiler.inputs import checked, declared, load_arrays, random_inputs, save_arrays
-from compiler.ir import DType, GraphError
-from compiler.reference import run
+from compiler.frontend.front import front
+from compiler.frontend.import_onnx import import_model, load
+from compiler.frontend.infer import infer
+from compiler.frontend.inputs import checked, declared, load_arrays, random_inputs, save_arrays
+from compiler.graph.builder import Builder
+from compiler.graph.ir import DType, GraphError
+from compiler.graph.reference import run
 from models.oracle import answers
 
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from compiler import int8
 from compiler.compile import compile
-from compiler.front import front
-from compiler.import_onnx import import_model
+from compiler.frontend import int8
+from compiler.frontend.front import front
+from compiler.frontend.import_onnx import import_model
 from hw.config import preset
 from models.oracle import answers
 from sim.device import VerilatedBackend

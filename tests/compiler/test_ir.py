@@ -6,7 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from compiler.ir import (
+from compiler.graph.ir import (
     Argument,
     Copy,
     Core,
@@ -26,7 +26,7 @@ from compiler.ir import (
     Update,
     View,
 )
-from compiler.reference import run
+from compiler.graph.reference import run
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
 

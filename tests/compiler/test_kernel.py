@@ -3,7 +3,7 @@
 import pytest
 
 from coe_app.kernels import copy_kernel, network_kernel
-from compiler.kernel import KernelBuilder, PlacementError
+from compiler.fabric.kernel import KernelBuilder, PlacementError
 from hw.agcu.program import AGCUProgram, LoadProgram, Loop, StoreProgram
 from hw.common.program import field_position
 from hw.config import preset

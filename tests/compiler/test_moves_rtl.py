@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from compiler.compile import compile
-from compiler.ir import Core, DType
+from compiler.graph.ir import Core, DType
 from hw.config import preset
 from sim.device import VerilatedBackend
 from sw_driver.device import Device

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from compiler.operators import LOWERINGS, supported
+from compiler.frontend.operators import LOWERINGS, supported
 
 from .onnx_models import agree, model, one_node
 from .test_operators_made_of_others import CASES as MADE_OF_OTHERS

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from compiler.front import front
-from compiler.import_onnx import import_model
-from compiler.ir import GraphError
+from compiler.frontend.front import front
+from compiler.frontend.import_onnx import import_model
+from compiler.graph.ir import GraphError
 
 from .onnx_models import agree, one_node
 

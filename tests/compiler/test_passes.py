@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from compiler import exact, int8, views
-from compiler.front import Dump, front
-from compiler.import_onnx import import_model
-from compiler.ir import Core, DType, View
-from compiler.reference import run
+from compiler.frontend import int8
+from compiler.frontend.front import Dump, front
+from compiler.frontend.import_onnx import import_model
+from compiler.graph import exact, views
+from compiler.graph.ir import Core, DType, View
+from compiler.graph.reference import run
 from models import entry
 
 from .onnx_models import agree, model, one_node

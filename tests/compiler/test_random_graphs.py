@@ -4,10 +4,10 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from compiler.builder import Builder, Value
-from compiler.front import front
-from compiler.import_onnx import import_model
-from compiler.ir import GraphError
+from compiler.frontend.front import front
+from compiler.frontend.import_onnx import import_model
+from compiler.graph.builder import Builder, Value
+from compiler.graph.ir import GraphError
 
 from .onnx_models import agree
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from compiler.fabric import OPPOSITE, STEPS
-from compiler.kernel import KernelBuilder
-from compiler.route import Flow, RouteError, Router
-from compiler.senders import Sequence, Throttle, automatic, sender_fields
+from compiler.fabric.kernel import KernelBuilder
+from compiler.fabric.ports import OPPOSITE, STEPS
+from compiler.fabric.route import Flow, RouteError, Router
+from compiler.fabric.senders import Sequence, Throttle, automatic, sender_fields
 from hw.config import preset
 from hw.rdn.dynamic import destination_layout
 from hw.rdn.node import LOCAL

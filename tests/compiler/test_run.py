@@ -13,9 +13,9 @@ import onnxruntime
 import pytest
 
 from compiler.errors import CompileError
+from compiler.frontend.import_onnx import import_model
+from compiler.frontend.inputs import checked, save_arrays
 from compiler.image import load_compiled, save_compiled
-from compiler.import_onnx import import_model
-from compiler.inputs import checked, save_arrays
 from compiler.run import compile_graph
 from hw.config import preset
 from models import entry
@@ -111,7 +111,7 @@ def test_a_damaged_program_is_one_clear_error(tmp_path):
     whole = path.read_bytes()
     for damaged, text in [(whole[:-1], "is damaged"), (whole[:20], "is no compiled model"), (b"", "is no compiled model"),
                           (whole[:400] + bytes([whole[400] ^ 1]) + whole[401:], "is damaged"),
-                          (whole[:4] + b"\x03" + whole[5:], "format version 3"), (_signed(whole, b"[]"), "makes no sense"),
+                          (whole[:4] + b"\x01" + whole[5:], "format version 1"), (_signed(whole, b"[]"), "makes no sense"),
                           (_signed(whole, b'{"=":"os.system"}'), "makes no sense")]:
         path.write_bytes(damaged)
         with pytest.raises(CompileError, match=text):

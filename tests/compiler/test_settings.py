@@ -1,8 +1,8 @@
 """``compile(throttle=, bank_bits=)``: what the settings change in the programs of units, and that they change nothing else."""
 
 from compiler.compile import compile
-from compiler.netlist import Netlist
-from compiler.place import build_kernel
+from compiler.fabric.netlist import Netlist
+from compiler.fabric.place import build_kernel
 from hw.agcu.program import LoadProgram, StoreProgram
 from hw.agcu.program import Loop as MemoryLoop
 from hw.config import preset

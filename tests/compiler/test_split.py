@@ -2,11 +2,11 @@
 
 import pytest
 
-from compiler import exact
 from compiler.compile import compile
-from compiler.ir import Core, DType
-from compiler.netlist import Capacity
-from compiler.split import split_maps
+from compiler.fabric.netlist import Capacity
+from compiler.frontend.split import split_maps
+from compiler.graph import exact
+from compiler.graph.ir import Core, DType
 from hw.config import preset
 from sim.device import VerilatedBackend
 from sw_driver.device import Device

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from compiler.compile import compile
-from compiler.cost import predict
-from compiler.immediates import immediates
-from compiler.ir import Core, DType
-from compiler.netlist import Netlist
-from compiler.peephole import join_units
+from compiler.fabric.netlist import Netlist
+from compiler.frontend.immediates import immediates
+from compiler.graph.ir import Core, DType
+from compiler.mapping.peephole import join_units
+from compiler.mapping.woven import CHUNK, woven
 from compiler.program import KernelRecord
-from compiler.woven import CHUNK, woven
+from compiler.timing.cost import predict
 from hw.agcu.program import LoadProgram, Loop, StoreProgram
 from hw.config import preset
 from hw.pcu.layout import Op

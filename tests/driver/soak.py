@@ -18,7 +18,7 @@ from collections.abc import Callable
 import numpy as np
 
 from coe_app.kernels import copy_kernel
-from compiler.kernel import KernelBuilder
+from compiler.fabric.kernel import KernelBuilder
 from hw.agcu.program import AGCUProgram, LoadProgram, Loop, Segment, StoreProgram, Tier
 from hw.common.program import field_position
 from hw.config import RDUConfig, preset

@@ -7,10 +7,10 @@ import numpy as np
 import onnx
 import pytest
 
-from compiler.front import front
-from compiler.import_onnx import import_model
-from compiler.ir import DType
-from compiler.reference import run
+from compiler.frontend.front import front
+from compiler.frontend.import_onnx import import_model
+from compiler.graph.ir import DType
+from compiler.graph.reference import run
 from models import ZOO, entry
 from models.digits import WEIGHTS
 from models.oracle import widened

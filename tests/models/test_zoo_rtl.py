@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from compiler.import_onnx import import_model
+from compiler.frontend.import_onnx import import_model
 from compiler.run import compile_graph, run_model
 from hw.config import preset
 from models import ZOO, entry

@@ -7,7 +7,7 @@ import pytest
 
 from bench.peer_layer import Layer, Placed, run_off, run_on
 from bench.peer_ring import Ring, all_reduce
-from compiler.kernel import KernelBuilder
+from compiler.fabric.kernel import KernelBuilder
 from hw.agcu.program import AGCUProgram, LoadProgram, Loop, StoreProgram
 from hw.config import PeerConfig, preset
 from sim.device import open_sockets

@@ -10,7 +10,7 @@ from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
-from compiler.route import Flow, Router
+from compiler.fabric.route import Flow, Router
 from hw.hierarchy import instantiate
 from hw.rdn.ends import MeshWithEnds
 from hw.rdn.input_port import InputPort

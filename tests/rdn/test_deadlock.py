@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from compiler.route import Flow, RouteError, Router
+from compiler.fabric.route import Flow, RouteError, Router
 from hw.config import PCUConfig, PMUConfig, RDNConfig, preset
 from hw.rdn.switch import Switch
 from sim.unit_bench import UnitBench

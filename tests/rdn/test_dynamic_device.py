@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from compiler.kernel import KernelBuilder
+from compiler.fabric.kernel import KernelBuilder
 from hw.agcu.program import AGCUProgram, LoadProgram, Loop, StoreProgram
 from hw.config import preset
 from hw.pcu.program import Input, SimdProgram

@@ -2,7 +2,7 @@
 
 import pytest
 
-from compiler.route import Flow, Router
+from compiler.fabric.route import Flow, Router
 from hw.config import RDNConfig, RDUConfig, _sized
 from hw.rdn.mesh import Mesh
 from hw.rdn.node import WEST

@@ -1,0 +1,1 @@
+"""From core operators to units and streams: sections, tiling, memory."""

@@ -1,0 +1,270 @@
+"""How a graph is cut into kernels: as many operators in each as its units, its memories and its streams allow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from math import prod
+
+from hw.config import RDUConfig
+from hw.pcu.program import ProgramError
+
+from ..errors import CompileError, NeedsCopy
+from ..fabric.balance import Imbalance, check_balance
+from ..fabric.netlist import Capacity, Netlist
+from ..fabric.place import route_netlist
+from ..graph.ir import Core, Node
+from ..graph.pattern import NotAffine
+from ..timing.cost import predict
+from .copies import cut, share
+from .copying import map_placed
+from .homes import Layout, is_reshape
+from .matmul import map_matmul
+from .moves import map_gather, map_update
+from .peephole import join_units
+from .reorder import reordered
+from .section import Feed, Section, Unstreamable
+from .simd import map_map, map_reduce
+from .streams import NeedsWords, TooDeep
+from .woven import woven
+
+__all__ = ["sections"]
+
+MAPPERS = {Core.MAP: map_map, Core.REDUCE: map_reduce, Core.MATMUL: map_matmul, Core.COPY: map_placed, Core.GATHER: map_gather,
+           Core.UPDATE: map_update}
+LAUNCH = 100             # cycles that one launch less is worth
+DOUBT = 1.1              # all operators as one kernel may be predicted to take so much longer, about the model's error, and yet be taken
+WIDTHS = (8, 6, 4, 3, 2)
+COPIES = (16, 8, 4, 3, 2)
+REFUSALS = (Unstreamable, NotAffine, NeedsWords, TooDeep, CompileError, ProgramError)
+
+
+def sections(where: Layout, config: RDUConfig, fuse: str, tell, seed: int, alone: Callable[[Node], Iterable[tuple[Netlist, int]]]
+             ) -> Iterator[Node | tuple[Netlist, tuple[str, ...]]]:
+    """What becomes a kernel, in order: a node by itself (to be cut as it needs), or several nodes as one netlist.
+
+    ``alone``: the netlists of a node by itself and how often each is launched.
+    """
+    cutter = _Cutter(where, config, seed, alone)
+    nodes = [node for node in where.graph.nodes if node.op is not Core.VIEW]
+    position = 0
+    while position < len(nodes):
+        if fuse == "none":
+            yield nodes[position]
+            position += 1
+            continue
+        counts = cutter.cut(nodes, position, fuse == "op")
+        for count in counts:
+            part = nodes[position:position + count]
+            net = cutter.best(part)
+            if net is None:
+                yield part[0]
+            elif cutter.routes(net):
+                tell(f"section of {count} operators: {net.name}")
+                yield net, tuple(node.name for node in part)
+            else:
+                cutter.refuse(part)
+                break
+            position += count
+
+
+class _Cutter:
+    """Tries sections on one graph."""
+
+    def __init__(self, where: Layout, config: RDUConfig, seed: int, alone: Callable):
+        self.where, self.config, self.seed, self.alone = where, config, seed, alone
+        self.found: dict[tuple[str, ...], Netlist | str] = {}
+        self.costs: dict[str, int] = {}
+        self.cuts: dict[int, list[int]] = {}
+        graph = where.graph
+        self.producers, self.capacity = graph.producers(), Capacity.of(config)
+        self.outputs = {self.root(name) for name in graph.outputs}
+        self.users: dict[str, set[str]] = {}
+        for node in graph.nodes:
+            if node.op is not Core.VIEW:
+                for name in filter(None, node.inputs):
+                    self.users.setdefault(self.root(name), set()).add(node.name)
+
+    def root(self, name: str) -> str:
+        """The tensor that a chain of views ends in."""
+        return _root(name, self.producers)
+
+    def cut(self, nodes: Sequence[Node], start: int, one_operator: bool) -> list[int]:
+        """How many nodes each kernel takes from ``start`` on, so that the sum of their predicted times, and of launching them, is least."""
+        if start not in self.cuts:
+            best: dict[int, tuple[float, list[int]]] = {len(nodes): (0, [])}
+            for position in range(len(nodes) - 1, start - 1, -1):
+                choices = []
+                for count, cycles in self.feasible(nodes, position, one_operator):
+                    rest, counts = best[position + count]
+                    choices.append((cycles + LAUNCH + rest, [count, *counts]))
+                best[position] = min(choices)
+                if position == start and choices[-1][1] == [len(nodes) - start] and choices[-1][0] <= DOUBT * best[position][0]:
+                    best[position] = choices[-1]
+            self.cuts = {position: counts for position, (_, counts) in best.items()}
+        return self.cuts[start]
+
+    def feasible(self, nodes: Sequence[Node], start: int, one_operator: bool) -> Iterator[tuple[int, float]]:
+        """(nodes, predicted cycles) of the kernels that begin with node ``start``."""
+        first, misses = nodes[start], 0
+        for count in range(1, len(nodes) - start + 1):
+            node = nodes[start + count - 1]
+            tag = node.group or node.origin
+            if count > 1 and (node.op not in MAPPERS or first.op not in MAPPERS or (
+                    one_operator and (not tag or tag != (first.group or first.origin)))):
+                break
+            net = self.best(nodes[start:start + count])
+            if net is not None:
+                misses = 0
+                yield count, predict(net).cycles
+            elif count == 1:
+                yield 1, self.cost(node)
+            else:
+                misses += 1
+                if misses > 2:        # a node more may join two PCUs, or use a stream instead of a store
+                    break
+
+    def best(self, nodes: Sequence[Node]) -> Netlist | None:
+        """The kernel of these nodes; None if there is none, or if a single node is as fast by itself."""
+        net = self.section(nodes) if nodes[0].op in MAPPERS else ""
+        if not isinstance(net, Netlist) or (len(nodes) == 1 and predict(net).cycles >= self.cost(nodes[0])):
+            return None
+        return net
+
+    def refuse(self, nodes: Sequence[Node]) -> None:
+        """These nodes are no kernel: it cannot be routed."""
+        self.found[tuple(node.name for node in nodes)] = "no routes"
+        self.cuts = {}
+
+    def cost(self, node: Node) -> int:
+        """Predicted cycles of a node by itself."""
+        if node.name not in self.costs:
+            try:
+                self.costs[node.name] = sum(predict(net).cycles * launches for net, launches in self.alone(node))
+            except (*REFUSALS, NeedsCopy):                   # it cannot be mapped yet: whatever copies it needs come on top
+                self.costs[node.name] = 1 << 40
+        return self.costs[node.name]
+
+    def routes(self, net: Netlist) -> bool:
+        try:
+            net.placement = route_netlist(net, self.seed)
+        except CompileError:
+            return False
+        return True
+
+    def section(self, nodes: Sequence[Node]) -> Netlist | str:
+        """The netlist of these nodes as one kernel, or why there is none."""
+        key = tuple(node.name for node in nodes)
+        if key not in self.found:
+            self.found[key] = self._widest(nodes)
+        return self.found[key]
+
+    def _widest(self, nodes: Sequence[Node]) -> Netlist | str:
+        """The section as many times side by side as is fastest, or with MATMULs that end in memory on as many PCUs as are left."""
+        best = self._tried(nodes)
+        if not isinstance(best, Netlist):
+            return best
+        dealt = woven(best)
+        if dealt and not dealt.used().exceeded(self.capacity) and predict(dealt).cycles < predict(best).cycles:
+            return dealt
+        spare = self.capacity.pcu // max(best.used().pcu, 1)
+        for count in (count for count in COPIES if count <= spare):
+            copied = self._tried(nodes, count=count)
+            if isinstance(copied, Netlist) and predict(copied).cycles < predict(best).cycles:
+                best = copied
+        names = {node.name for node in nodes}
+        free = [node for node in nodes if node.op is Core.MATMUL and self.users.get(node.output, set()).isdisjoint(names)]
+        for width in WIDTHS if free else ():
+            grids = {node.name: (1, width) for node in free if self.where.graph[node.output].shape[-1] % width == 0}
+            wider = self._tried(nodes, grids) if grids else ""
+            if isinstance(wider, Netlist) and predict(wider).cycles < predict(best).cycles:
+                best = wider
+        return best
+
+    def _tried(self, nodes: Sequence[Node], grids: dict[str, tuple[int, int]] | None = None, count: int = 1) -> Netlist | str:
+        try:
+            return self._section(nodes, grids or {}, count)
+        except REFUSALS as problem:
+            return str(problem) or type(problem).__name__
+        except Imbalance as problem:
+            return f"streams of different lengths: {problem}"
+
+    def _section(self, nodes: Sequence[Node], grids: dict[str, tuple[int, int]], count: int) -> Netlist:
+        graph, homes, names = self.where.graph, self.where.homes, {node.name for node in nodes}
+        made = {node.output for node in nodes}
+        kept = {name for name in made if name in self.outputs or self.users.get(name, set()) - names}
+        inside = {self.root(name) for node in nodes for name in node.inputs if name} & made
+        net = Netlist(self.config, "+".join(node.name for node in nodes) if len(nodes) < 4 else f"{nodes[0].name} ... {nodes[-1].name}")
+        written = {homes[name].symbol for name in kept}
+        for name in (name for node in nodes for name in filter(None, node.inputs[node.op is Core.UPDATE:])):      # its target is in place
+            if self.root(name) not in made and homes[name].symbol in written:
+                raise Unstreamable(f"{name} is written in this kernel")
+        if count == 1:
+            self._map(Section(self.config, graph, homes, net, frozenset(inside), frozenset(kept), grids=grids), nodes, self.producers)
+        else:
+            copies = []
+            for part in cut(graph, homes, self._with_views(nodes, made), count):
+                before = len(net.units)
+                section = Section(self.config, part.graph, part.homes, net, frozenset(part.names[name] for name in inside),
+                                  frozenset(part.names[name] for name in kept))
+                self._map(section, [node for node in part.nodes if node.op is not Core.VIEW], part.graph.producers())
+                copies.append(net.units[before:])
+            share(net, copies)
+        join_units(net)
+        if problem := net.used().exceeded(self.capacity):
+            raise Unstreamable(problem)
+        check_balance(net)
+        return net
+
+    def _with_views(self, nodes: Sequence[Node], made: set[str]) -> list[Node]:
+        """``nodes`` and, each before its first use, the views through which they read each other."""
+        found: list[Node] = []
+        for node in nodes:
+            chain: list[Node] = []
+            for name in filter(None, node.inputs):
+                while self.root(name) in made and name not in made:
+                    chain.append(self.producers[name])
+                    name = chain[-1].inputs[0]
+            found += [view for view in reversed(chain) if view not in found]
+            found.append(node)
+        return found
+
+    def _map(self, section: Section, nodes: Sequence[Node], producers: dict[str, Node]) -> None:
+        for node in nodes:
+            for name in filter(None, node.inputs):
+                if name in producers and _root(name, producers) in section.inside:
+                    self._stream(section, name, producers)
+            MAPPERS[node.op](section, node)
+            if node.output in section.inside and node.output not in section.feeds:
+                raise Unstreamable(f"{node.output} is no stream")
+
+    def _stream(self, section: Section, name: str, producers: dict[str, Node]) -> None:
+        """Makes the stream of a view of a tensor made inside, if it only gives it another shape."""
+        if name in section.feeds:
+            return
+        node = producers[name]
+        if node.op is not Core.VIEW:
+            raise Unstreamable(f"{name} comes later")
+        source = node.inputs[0]
+        self._stream(section, source, producers)
+        if not is_reshape(node.attributes, section.graph[source].elements):
+            section.feeds[name] = reordered(section, section.feeds[source], node.attributes, section.graph[source].elements)
+            return
+        shape = section.graph[name].shape or (1,)
+        section.feeds[name] = _reshaped(section.feeds[source], shape, section.lanes)
+
+
+def _root(name: str, producers: dict[str, Node]) -> str:
+    while (node := producers.get(name)) is not None and node.op is Core.VIEW:
+        name = node.inputs[0]
+    return name
+
+
+def _reshaped(feed: Feed, shape: Sequence[int], lanes: int) -> Feed:
+    n, rows = shape[-1], prod(shape[:-1])
+    if n == feed.n:
+        return feed
+    whole = lanes * (2 if feed.packed else 1)
+    if feed.scalar or n % whole or feed.n % whole:
+        raise Unstreamable(f"rows of {feed.n} as rows of {n}")
+    return replace(feed, n=n, rows=rows, lag=-(-feed.lag * rows // feed.rows))
