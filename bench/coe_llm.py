@@ -19,7 +19,7 @@ from hw.config import RDUConfig
 from sim.device import VerilatedBackend
 from sw_driver.device import Device
 
-from .common import metric, steps
+from .common import metric, numbers, steps
 
 DESCRIPTION = "the language composition: latency against experts, order of service, look-ahead; --requests N (4) --experts N,N,..."
 SEED = 9
@@ -80,13 +80,13 @@ def run(config: RDUConfig, console, *, full: bool = False, requests: int = 4, re
     """The rows of all measurements."""
     if full:
         requests, resident, experts = max(requests, 12), max(resident, 16), "1,4,8,16,32,64,100,150"
-    numbers = [int(number) for number in experts.split(",")]
-    if launch not in ("ho", "so") or not all(1 <= number <= 200 for number in numbers) or not 1 <= requests <= 1000 or resident < 1:
-        raise ValueError(f"launch={launch}, experts={experts}, requests={requests}, resident={resident}: launch is ho or so, "
-                         "experts are from 1 to 200, requests from 1 to 1000, resident at least 1")
+    counts = numbers("experts", experts, 1, 200)
+    if launch not in ("ho", "so") or not 1 <= requests <= 1000 or resident < 1:
+        raise ValueError(f"launch={launch}, requests={requests}, resident={resident}: launch is ho or so, requests are from 1 to 1000, "
+                         "resident at least 1")
     rows = []
-    with steps(console, f"building the simulator of {config.name}", len(numbers) + 1) as step:
-        rows += _latency(config, numbers, resident, requests, launch == "ho", step)
+    with steps(console, f"building the simulator of {config.name}", len(counts) + 1) as step:
+        rows += _latency(config, counts, resident, requests, launch == "ho", step)
         step("order of service")
         rows += _orders(config, max(requests, 8))
     return rows

@@ -22,7 +22,7 @@ from hw.dram.controller import ControllerPolicy
 from hw.dram.timing import DEVICES
 from tests.dram.harness import Memory
 
-from .common import metric, steps
+from .common import chosen, metric, steps
 
 DESCRIPTION = "share of a memory channel's peak; --timing NAME,... --pattern NAME,... --trace FILE --requests N (30000)"
 BEAT_BYTES = 32
@@ -80,18 +80,10 @@ def activate_limit(memory: Memory, beats_per_activate: int) -> float:
     return min(1.0, beats_per_activate * t.ccd_s / max(t.rrd_s, math.ceil(t.faw / t.faw_activates))) * t.refresh_limit
 
 
-def _chosen(name: str, text: str | None, known) -> list[str]:
-    found = text.split(",") if text else [*known]
-    for each in found:
-        if each not in known:
-            raise ValueError(f"unknown {name} {each!r}; there are: {', '.join(known)}")
-    return found
-
-
 def run(config: RDUConfig, console, *, full: bool = False, timing: str | None = None, pattern: str | None = None,
         trace: str | None = None, requests: int = 30_000, policy: str | None = None) -> list[dict]:
     """Every pattern (or the trace) on every timing, whatever the preset. ``policy``: changes of ControllerPolicy."""
-    timings, patterns = _chosen("timing", timing, DEVICES), _chosen("pattern", pattern, PATTERNS)
+    timings, patterns = chosen("timing", timing, DEVICES), chosen("pattern", pattern, PATTERNS)
     requests = 120_000 if full else requests
     if not 64 <= requests <= 10_000_000:
         raise ValueError(f"requests={requests} must be from 64 to 10000000")

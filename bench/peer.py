@@ -36,7 +36,7 @@ from sim.dram import SOURCES
 from sim.unit_bench import UnitBench
 from sw_driver.cluster import Cluster
 
-from .common import metric, steps
+from .common import metric, numbers, steps
 from .memory_system import MemoryBench, MemorySystem
 from .peer_layer import Layer, Placed, run_off, run_on
 from .peer_ring import Ring, all_reduce
@@ -233,21 +233,13 @@ def rings(config: RDUConfig, sockets: list[int], link_cycles: int, step) -> list
     return metrics
 
 
-def _numbers(name: str, text: str, low: int, high: int) -> list[int]:
-    """The numbers of "4,32"."""
-    counts = [int(part) if part.isdecimal() else -1 for part in text.split(",")] if text else []
-    if not all(low <= count <= high for count in counts):
-        raise ValueError(f"{name}={text} must be numbers from {low} to {high}")
-    return counts
-
-
 def run(config: RDUConfig, console, *, full: bool = False, beats: int = 2048, link_cycles: int = 20, tokens: str = "4,32",
         sockets: str = "") -> list[dict]:
     """The layer, then transfer, exchange and pipeline, over the link and through memory; then rings."""
     beats, sockets = 16_384 if full else beats, sockets or ("3,4" if full else "")
     if not 16 <= beats <= 16_384 or not 1 <= link_cycles <= 200:
         raise ValueError(f"beats={beats} must be from 16 to 16384, link_cycles={link_cycles} from 1 to 200")
-    counts, sizes = _numbers("tokens", tokens, 1, 256), _numbers("sockets", sockets, 3, 16)
+    counts, sizes = numbers("tokens", tokens, 1, 256), numbers("sockets", sockets, 3, 16)
     cases = {"transfer": lambda pair, off: transfer(pair, beats, (0,), off),
              "exchange": lambda pair, off: transfer(pair, beats, (0, 1), off),
              "pipeline": lambda pair, off: pipeline(pair, beats, off)}

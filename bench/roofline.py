@@ -19,7 +19,7 @@ from compiler.run import compile_graph, run_model
 from hw.config import RDUConfig
 from sw_driver.device import Device
 
-from .common import metric, steps
+from .common import chosen, metric, steps
 from .phase import in_phase
 
 __all__ = ["DESCRIPTION", "run"]
@@ -68,10 +68,10 @@ CASES = {case.name: case for case in (
 def run(config: RDUConfig, console, *, full: bool = False, case: str = "") -> list[dict]:
     from sim.device import open_backend  # no simulator until it runs
 
-    chosen = [CASES[name] for name in case.split(",")] if case else [each for each in CASES.values() if full or not each.large]
+    cases = [CASES[name] for name in chosen("case", case, CASES) if case or full or not CASES[name].large]
     metrics = []
-    with steps(console, f"building the simulator of {config.name}", len(chosen)) as step, Device(open_backend(config)) as device:
-        for each in chosen:
+    with steps(console, f"building the simulator of {config.name}", len(cases)) as step, Device(open_backend(config)) as device:
+        for each in cases:
             step(each.name)
             b, random = Builder("case", dtype=each.dtype), np.random.default_rng(7)
             values = [b.input(f"x{number}", shape) for number, shape in enumerate(each.shapes)]
@@ -84,7 +84,8 @@ def run(config: RDUConfig, console, *, full: bool = False, case: str = "") -> li
                 raise RuntimeError(f"{each.name}: results differ from the reference")
             bound = max(report["launches"], key=lambda launch: launch["roofline_cycles"])["roofline"]
             name = f"{each.name} ({bound})"
-            metrics += [metric("roofline_share", name, report["roofline_share"], "1"), metric("cycles", name, report["cycles"], "cycles"),
+            metrics += [metric("roofline_share", name, report["roofline_share"], "ratio"),
+                        metric("cycles", name, report["cycles"], "cycles"),
                         metric("predicted_cycles", name, report["predicted_cycles"], "cycles"),
                         metric("kernels", name, report["kernels"], "kernels")]
     return metrics

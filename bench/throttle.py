@@ -32,7 +32,7 @@ from hw.pmu.recipes import stage_buffer
 from sw_driver.device import HBM, Device
 from sw_driver.kernel import Kernel
 
-from .common import metric, steps
+from .common import metric, numbers, steps
 
 __all__ = ["DESCRIPTION", "Pipeline", "device_of", "run"]
 
@@ -145,14 +145,12 @@ def _settings(service: int) -> Iterator[tuple[str, dict]]:
 def run(config: RDUConfig, console, *, full: bool = False, labels: str = "1,2,4", service: int = 8) -> list[dict]:
     """Cycles of the kernel for each number of labels, each way to travel and each setting of the throttle of the tile's producer."""
     from sim.device import VerilatedBackend  # no simulator until it runs
-    parts = labels.split(",")
-    if not all(part.isdecimal() and 1 <= int(part) <= 16 for part in parts):
-        raise ValueError(f"labels={labels} must be numbers from 1 to 16, with commas between them")
+    counts = numbers("labels", labels, 1, 16)
     if not 1 <= service <= 64:
         raise ValueError(f"service={service} must be from 1 to 64 cycles")
     metrics = []
-    with steps(console, "building", len(parts)) as step:
-        for count in map(int, parts):
+    with steps(console, "building", len(counts)) as step:
+        for count in counts:
             step(f"{count} labels")
             device_config = device_of(config, count)
             with Device(VerilatedBackend(device_config)) as device:
