@@ -12,7 +12,6 @@ Short runs flatter: a controller may put refreshes off, so some thousand request
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 
 import numpy as np
@@ -72,12 +71,6 @@ def measure(memory: Memory, address: np.ndarray, write: np.ndarray) -> dict:
     share = len(address) * memory.timing.ccd_s / result["duration"]
     return {"share_of_peak": round(share, 4), "of_limit": round(share / memory.timing.refresh_limit, 4),
             "longest_latency": int(result["latency"].max()), "median_latency": int(np.median(result["latency"]))}
-
-
-def activate_limit(memory: Memory, beats_per_activate: int) -> float:
-    """Share of peak that tFAW and tRRD leave when every activate serves so many beats."""
-    t = memory.timing
-    return min(1.0, beats_per_activate * t.ccd_s / max(t.rrd_s, math.ceil(t.faw / t.faw_activates))) * t.refresh_limit
 
 
 def run(config: RDUConfig, console, *, full: bool = False, timing: str | None = None, pattern: str | None = None,

@@ -8,7 +8,6 @@ from functools import cached_property
 import numpy as np
 
 from coe_app.kernels import _copy
-from hw.config import RDUConfig
 from sw_driver.device import HBM, Device
 from sw_driver.kernel import Kernel
 from sw_driver.memory import Buffer
@@ -16,7 +15,6 @@ from sw_driver.memory import Buffer
 from . import kernels
 from .builder import Levers
 from .decode import VALUE_BEATS, X_PLACES, DecodeKernels
-from .decoder import Expert
 from .shape import CONTEXT, DIM, HIDDEN, LAYERS, QKV, VOCABULARY
 from .streams import (
     CACHE_MARGIN,
@@ -29,22 +27,16 @@ from .streams import (
     ROTATED,
     ImageLayout,
     cache_image,
-    expert_image,
     limit_table,
     query_rows,
     rotary_table,
     woven_first,
 )
 
-__all__ = ["Engine", "image_layout"]
+__all__ = ["Engine"]
 
 FP32 = 4
 BIAS = int(-limit_table()[0])            # entry of the limit table that holds 0
-
-
-def image_layout(config: RDUConfig, expert: Expert) -> ImageLayout:
-    """Where an expert's streams are; the same for all experts."""
-    return expert_image(expert, config)[1]
 
 
 class Engine:
