@@ -13,7 +13,6 @@ import json
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -121,12 +120,13 @@ def _locked(home: Path, name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _scratch(home: Path, name: str) -> Iterator[Path]:
-    """A directory that vanishes unless renamed. What a killed predecessor left is removed (its lock is ours now)."""
+    """A directory that vanishes unless renamed, Ctrl-C at any moment included. What a killed predecessor left is removed (its lock is
+    ours now)."""
     for left in home.glob(f"{name}.*"):
         shutil.rmtree(left, ignore_errors=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=home))
-    scratch.chmod(0o755)
+    scratch = home / f"{name}.{os.getpid()}"
     try:
+        scratch.mkdir()
         yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -65,6 +66,19 @@ def test_interrupt_leaves_nothing_half_written(cache):
     assert leftovers(cache) == [] and not list(cache.glob("inverter-*"))
     make()
     assert len(list(cache.glob("inverter-*"))) == 1
+
+
+def test_interrupt_the_moment_the_directory_exists_leaves_nothing(cache, monkeypatch):
+    mkdir = Path.mkdir
+
+    def interrupted(path, *args, **kwargs):
+        mkdir(path, *args, **kwargs)
+        if "." in path.name:
+            raise KeyboardInterrupt
+    monkeypatch.setattr(Path, "mkdir", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        make()
+    assert leftovers(cache) == [] and not list(cache.glob("inverter-*"))
 
 
 def test_what_a_killed_build_left_is_cleared_away(cache):
