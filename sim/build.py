@@ -1,4 +1,4 @@
-"""The build cache: Verilog and C++ in, a shared library out, built once for each distinct set of inputs.
+"""Verilog and C++ in, a shared library out, built once for each distinct set of inputs.
 
 Verilator writes C++; the files are compiled here, a few at a time, rather than by make: that lets every library share one
 compiled copy of Verilator's runtime, and needs neither make nor Perl.
@@ -6,21 +6,19 @@ compiled copy of Verilator's runtime, and needs neither make nor Perl.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import hashlib
 import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from . import toolchain
+from .cache import cached, digest, digests
 from .toolchain import ToolchainError
 
-__all__ = ["VERILATOR_FLAGS", "build", "cached", "compile_glue", "digests", "link", "model_objects"]
+__all__ = ["RECIPE", "VERILATOR_FLAGS", "build", "compile_glue", "link", "unit_objects"]
 
 # Two-state, no assertions of Verilator's own making, no $random initial values: what a clocked, fully reset design needs.
 VERILATOR_FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--timescale", "1ns/1ps", "-Wno-fatal", "-Wno-lint",
@@ -31,8 +29,8 @@ if "clang" not in toolchain.compiler_name():
     CXX_FLAGS += ("-fno-gnu-unique",)      # clang makes no unique symbols
 RUNTIME = ("verilated.cpp", "verilated_dpi.cpp", "verilated_threads.cpp")
 TRACE_RUNTIME = {None: (), "vcd": ("verilated_vcd_c.cpp",), "fst": ("verilated_fst_c.cpp",)}
+RECIPE = digest(Path(__file__).read_bytes())   # how things are built is an input of every build
 CHUNK_BYTES = 1_500_000                  # of generated C++ per compiler run
-HEADERS = {".h", ".hpp", ".svh", ".inc"}
 
 
 def build(verilog: str, top: str, *, sources: Sequence[Path | str] = (), generated: dict[str, str] | None = None,
@@ -67,8 +65,8 @@ def build(verilog: str, top: str, *, sources: Sequence[Path | str] = (), generat
     generated = dict(generated or {})
     paths = [Path(source).resolve() for source in sources]
     inputs = {
-        "verilog": _digest(verilog.encode()), "top": top, "files": digests(paths), "generated": generated, "flags": [*flags],
-        "optimize": optimize, "trace": trace, "assertions": assertions, "recipe": _digest(Path(__file__).read_bytes()),
+        "verilog": digest(verilog.encode()), "top": top, "files": digests(paths), "generated": generated, "flags": [*flags],
+        "optimize": optimize, "trace": trace, "assertions": assertions, "recipe": RECIPE,
     }
 
     def make(scratch: Path) -> None:
@@ -79,67 +77,27 @@ def build(verilog: str, top: str, *, sources: Sequence[Path | str] = (), generat
     return cached(top, inputs, make) / "model.so"
 
 
-def cached(name: str, inputs: dict, make: Callable[[Path], None], *, compiled: bool = True) -> Path:
-    """The directory ``name``-hash in the build cache that ``make`` filled for these ``inputs`` (JSON values).
-
-    ``compiled``: the result depends on the versions of Verilator and of the compiler too.
-
-    ``make`` is called with an empty directory, by one process at a time; the result appears only when it has returned.
-    """
-    tools = [toolchain.verilator_version(), toolchain.compiler_version()] if compiled else []
-    key = _digest(json.dumps([inputs, tools], sort_keys=True, default=str).encode())[:20]
-    home = toolchain.build_root() / "sim"
-    result = home / f"{name}-{key}"
-    if not result.exists():
-        with _locked(home, key):
-            if not result.exists():
-                with _scratch(home, key) as scratch:
-                    make(scratch)
-                    scratch.rename(result)
-    return result
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def digests(paths: Sequence[Path]) -> dict[str, str]:
-    """Of each file, and of the headers beside it that it may include; by the name from its folder on, so that checkouts share builds."""
-    beside = {header for path in paths for header in path.parent.iterdir() if header.suffix in HEADERS}
-    return {f"{path.parent.name}/{path.name}": _digest(path.read_bytes()) for path in sorted({*paths, *beside})}
-
-
-@contextlib.contextmanager
-def _locked(home: Path, name: str) -> Iterator[None]:
-    """Held by one process at a time; the kernel drops the lock of a process that dies."""
-    (home / "locks").mkdir(parents=True, exist_ok=True)
-    with (home / "locks" / name).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-@contextlib.contextmanager
-def _scratch(home: Path, name: str) -> Iterator[Path]:
-    """A directory that vanishes unless renamed, Ctrl-C at any moment included. What a killed predecessor left is removed (its lock is
-    ours now)."""
-    for left in home.glob(f"{name}.*"):
-        shutil.rmtree(left, ignore_errors=True)
-    scratch = home / f"{name}.{os.getpid()}"
-    try:
-        scratch.mkdir()
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
 def _compile(scratch: Path, verilog: str, top: str, paths: list[Path], generated: dict[str, str], flags: list[str], optimize: str,
              trace: str | None, assertions: bool) -> None:
-    linked = model_objects(scratch, verilog, top, "Vtop", paths, generated, flags, optimize, trace, assertions)
+    linked = _model_objects(scratch, verilog, top, "Vtop", paths, generated, flags, optimize, trace, assertions)
     link(scratch / "model.so", linked, trace)
     shutil.rmtree(scratch / "obj")
 
 
-def model_objects(scratch: Path, verilog: str, top: str, prefix: str, paths: list[Path], generated: dict[str, str], flags: list[str],
+def unit_objects(module: str, text: str, sources: list[Path], optimize: str, trace: str | None) -> Path:
+    """The directory with the headers and object files (obj/) of the class ``Vmodule``, Verilated from ``text`` and ``sources``."""
+    inputs = {"verilog": text, "files": digests(sources), "optimize": optimize, "trace": trace, "recipe": RECIPE}
+
+    def make(scratch: Path) -> None:
+        _model_objects(scratch, text, module, f"V{module}", sources, {}, [], optimize, trace, assertions=False)
+        for path in scratch.glob("obj/*.cpp"):
+            path.unlink()
+        (scratch / "inputs.json").write_text(json.dumps({"module": module, "optimize": optimize, "trace": trace}))
+
+    return cached(module, inputs, make)
+
+
+def _model_objects(scratch: Path, verilog: str, top: str, prefix: str, paths: list[Path], generated: dict[str, str], flags: list[str],
                   optimize: str, trace: str | None, assertions: bool) -> list[Path]:
     """Verilates ``verilog`` into C++ classes called ``prefix`` in scratch/obj and compiles them; returns the object files."""
     (scratch / "design.v").write_text(verilog)

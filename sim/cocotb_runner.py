@@ -18,7 +18,8 @@ from cocotb_tools.runner import get_runner
 from hw.hierarchy import to_verilog
 
 from . import toolchain
-from .build import VERILATOR_FLAGS, cached, digests
+from .build import VERILATOR_FLAGS
+from .cache import cached, digests
 from .toolchain import ToolchainError
 
 __all__ = ["CocotbFailure", "build_testbench", "run_testbench"]

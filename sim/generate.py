@@ -10,7 +10,7 @@ from amaranth.lib import wiring
 
 from hw.hierarchy import to_verilog
 
-from .build import cached, digests
+from .cache import cached, digests
 from .toolchain import PROJECT
 
 __all__ = ["cached_text", "cached_verilog"]

@@ -25,7 +25,8 @@ from amaranth.lib import wiring
 from hw.hierarchy import VerilogPlatform, finish, to_verilog
 
 from .bench_library import CPP, HOST
-from .build import cached, compile_glue, digests, link, model_objects
+from .build import RECIPE, compile_glue, link, unit_objects
+from .cache import cached, digests
 from .ports import Ports
 
 __all__ = ["Partition", "build_partition", "partition"]
@@ -119,13 +120,12 @@ def partition(top: wiring.Component, name: str, *, units: tuple[type, ...], cont
 def build_partition(design: Partition, ports: Ports, *, sources: Sequence[Path], optimize: str, trace: str | None) -> Path:
     """The shared library of ``design`` with the host loop; ``ports``: those of the top. Units that did not change are not rebuilt."""
     paths = [Path(source).resolve() for source in sources]
-    recipe = digests([Path(__file__), Path(__file__).with_name("build.py")])
-    rest = _objects(design.top, design.rest, [path for path in paths if path.suffix in (".v", ".sv")], optimize, trace, recipe)
-    homes = {module: _objects(module, text, [], optimize, trace, recipe) for module, text in design.modules.items()}
+    rest = unit_objects(design.top, design.rest, [path for path in paths if path.suffix in (".v", ".sv")], optimize, trace)
+    homes = {module: unit_objects(module, text, [], optimize, trace) for module, text in design.modules.items()}
     cpp = [*HOST, *(path for path in paths if path.suffix == ".cpp")]
     text = _glue(design, ports, homes)
     inputs = {"objects": [str(home) for home in (rest, *homes.values())], "glue": text, "files": digests([*cpp, CPP / "partition.h"]),
-              "optimize": optimize, "trace": trace, "recipe": recipe}
+              "optimize": optimize, "trace": trace, "recipe": RECIPE}
 
     def make(scratch: Path) -> None:
         include = [home / "obj" for home in (rest, *homes.values())]
@@ -133,18 +133,6 @@ def build_partition(design: Partition, ports: Ports, *, sources: Sequence[Path],
         link(scratch / "model.so", [*linked, *(path for home in (rest, *homes.values()) for path in sorted(home.glob("obj/*.o")))], trace)
 
     return cached(design.top, inputs, make) / "model.so"
-
-
-def _objects(module: str, text: str, sources: list[Path], optimize: str, trace: str | None, recipe: dict) -> Path:
-    inputs = {"verilog": text, "files": digests(sources), "optimize": optimize, "trace": trace, "recipe": recipe}
-
-    def make(scratch: Path) -> None:
-        model_objects(scratch, text, module, f"V{module}", sources, {}, [], optimize, trace, assertions=False)
-        for path in scratch.glob("obj/*.cpp"):
-            path.unlink()
-        (scratch / "inputs.json").write_text(json.dumps({"module": module, "optimize": optimize, "trace": trace}))
-
-    return cached(module, inputs, make)
 
 
 def _field(port: str) -> str:

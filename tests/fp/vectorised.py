@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hw.hierarchy import to_verilog
 from sim import toolchain
-from sim.build import cached
+from sim.cache import cached
 
 __all__ = ["build"]
 
