@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 from ..fabric.netlist import Flow, Netlist, VirtualUnit
 from ..graph.ir import Copy, Core, Graph, Node, Tensor, View, row_major
@@ -29,8 +30,22 @@ class Cut:
 
 
 def cut(graph: Graph, homes: Mapping[str, Home], nodes: Sequence[Node], count: int) -> list[Cut]:
-    """``nodes`` (in order, with the views between them) as ``count`` copies. Raises :class:`Unstreamable`."""
-    return [_Copy(graph, homes, number, count).of(nodes) for number in range(count)]
+    """``nodes`` (in order, with the views between them) as ``count`` copies. Raises :class:`Unstreamable`.
+
+    Where the first axis has too few places, each of its parts is cut along the next one."""
+    problem = None
+    for first in (each for each in range(count, 1, -1) if count % each == 0):
+        try:
+            parts = [_Copy(graph, homes, number, first).of(nodes) for number in range(first)]
+            return parts if first == count else [finer for part in parts for finer in _finer(part, count // first)]
+        except Unstreamable as error:
+            problem = problem or error
+    raise problem
+
+
+def _finer(part: Cut, count: int) -> list[Cut]:
+    return [replace(each, names={name: each.names[own] for name, own in part.names.items()})
+            for each in cut(part.graph, part.homes, part.nodes, count)]
 
 
 class _Copy:
@@ -132,12 +147,11 @@ def _part_of(pattern: Pattern, shape: Sequence[int], axis: int, number: int, cou
 
 
 def share(net: Netlist, copies: Sequence[Sequence[VirtualUnit]]) -> None:
-    """Joins the units of later copies that do the very same as the first copy's: loads of shared operands, and what only they feed."""
-    first, *others = copies
-    for other in others:
-        if len(other) != len(first):
-            raise Unstreamable("copies of different units")
-        twin = dict(zip(other, first, strict=True))
+    """Joins the units of later copies that do the very same as an earlier copy's: loads of shared operands, and what only they feed."""
+    if len({len(copy) for copy in copies}) > 1:
+        raise Unstreamable("copies of different units")
+    for earlier, other in combinations(copies, 2):
+        twin = {unit: original for unit, original in zip(other, earlier, strict=True) if unit in net.units and original in net.units}
         sources: dict[VirtualUnit, list[Flow]] = {}
         for flow in net.flows:
             for port in flow.destinations:

@@ -49,7 +49,7 @@ def map_matmul(section: Section, node: Node, part: Part | None = None, grid: tup
     if part is None:
         if pc > 1 and (inside or n % pc):
             raise Unstreamable("columns on several PCUs are no stream")
-        part = _whole(section, node, m, k, n // pc, packed_x)
+        part = _whole(section, node, m, k, n // pc, packed_x, streamed)
         part = replace(part, columns=n)
     columns = part.columns // pc
     rows = part.rows // pr
@@ -73,9 +73,9 @@ def map_matmul(section: Section, node: Node, part: Part | None = None, grid: tup
     section.give(out, made)
 
 
-def _whole(section: Section, node: Node, m: int, k: int, n: int, packed_x: bool) -> Part:
+def _whole(section: Section, node: Node, m: int, k: int, n: int, packed_x: bool, streamed: bool) -> Part:
     config, weight_size = section.config.pcu, section.homes[node.inputs[1]].size
-    tile = tilings(config, m, n, k, packed_x, True, weight_size, section.packed(node.output))
+    tile = tilings(config, m, n, k, packed_x, True, weight_size, section.packed(node.output), streamed)
     if tile is None:
         raise Unstreamable(f"k = {k} does not fit a broadcast buffer")
     free = tilings(config, m, n, k, packed_x, False, weight_size)

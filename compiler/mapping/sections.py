@@ -160,25 +160,24 @@ class _Cutter:
         return self.found[key]
 
     def _widest(self, nodes: Sequence[Node]) -> Netlist | str:
-        """The section as many times side by side as is fastest, or with MATMULs that end in memory on as many PCUs as are left."""
+        """The section as many times side by side, and with MATMULs that end in memory on as many PCUs, as is fastest."""
         best = self._tried(nodes)
         if not isinstance(best, Netlist):
             return best
         dealt = woven(best)
         if dealt and not dealt.used().exceeded(self.capacity) and predict(dealt).cycles < predict(best).cycles:
             return dealt
-        spare = self.capacity.pcu // max(best.used().pcu, 1)
-        for count in (count for count in COPIES if count <= spare):
-            copied = self._tried(nodes, count=count)
-            if isinstance(copied, Netlist) and predict(copied).cycles < predict(best).cycles:
-                best = copied
-        names = {node.name for node in nodes}
+        names, used = {node.name for node in nodes}, max(best.used().pcu, 1)
         free = [node for node in nodes if node.op is Core.MATMUL and self.users.get(node.output, set()).isdisjoint(names)]
-        for width in WIDTHS if free else ():
-            grids = {node.name: (1, width) for node in free if self.where.graph[node.output].shape[-1] % width == 0}
-            wider = self._tried(nodes, grids) if grids else ""
-            if isinstance(wider, Netlist) and predict(wider).cycles < predict(best).cycles:
-                best = wider
+        for count in (1, *COPIES):
+            for width in (1, *(WIDTHS if free else ())):
+                grids = {node.name: (1, width) for node in free if width > 1 and self.where.graph[node.output].shape[-1] % width == 0}
+                if count * (used + len(grids) * (width - 1)) > self.capacity.pcu or (count, len(grids)) == (1, 0) or (
+                        width > 1 and not grids):
+                    continue
+                other = self._tried(nodes, grids, count)
+                if isinstance(other, Netlist) and predict(other).cycles < predict(best).cycles:
+                    best = other
         return best
 
     def _tried(self, nodes: Sequence[Node], grids: dict[str, tuple[int, int]] | None = None, count: int = 1) -> Netlist | str:
@@ -205,8 +204,10 @@ class _Cutter:
             copies = []
             for part in cut(graph, homes, self._with_views(nodes, made), count):
                 before = len(net.units)
+                made_by = {part.names[node.output]: node.name for node in nodes}
+                here = {node.name: grids[made_by[node.output]] for node in part.nodes if made_by.get(node.output) in grids}
                 section = Section(self.config, part.graph, part.homes, net, frozenset(part.names[name] for name in inside),
-                                  frozenset(part.names[name] for name in kept))
+                                  frozenset(part.names[name] for name in kept), grids=here)
                 self._map(section, [node for node in part.nodes if node.op is not Core.VIEW], part.graph.producers())
                 copies.append(net.units[before:])
             share(net, copies)

@@ -44,11 +44,11 @@ class Tiling:
 
 @cache
 def tilings(config: PCUConfig, m: int, n: int, k: int, packed_rows: bool, whole: bool = False, weight_size: int = 2,
-            packed_output: bool = False) -> Tiling | None:
+            packed_output: bool = False, streamed: bool = True) -> Tiling | None:
     """The tiling with the least time; ``weight_size``: bytes of a weight in memory.
 
-    ``whole``: rows arrive and leave as a stream, so they must be held for all columns in one chunk, and several column tiles need row tiles
-    that are all alike and can be put in order.
+    ``whole``: rows leave as a stream, so several column tiles need row tiles that are all alike and can be put in order; if they arrive as
+    one, too (``streamed``), they must be held for all columns in one chunk.
     """
     lanes, room = config.lanes, broadcast_vectors(config)
     per_vector = lanes * (2 if packed_rows else 1)
@@ -73,7 +73,7 @@ def tilings(config: PCUConfig, m: int, n: int, k: int, packed_rows: bool, whole:
             chunk = k if k <= fitting else max(d for d in range(1, fitting + 1) if k % d == 0)
             if chunk < k and packed_rows and chunk % 2:
                 continue
-            if whole and chunk < k:
+            if whole and streamed and chunk < k:
                 continue
             columns = -(-n // (blocks * lanes))
             if whole and columns > 1 and packed_output and blocks % 2:

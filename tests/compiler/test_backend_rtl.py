@@ -111,6 +111,18 @@ def test_sections_run_side_by_side(device):
     assert "is not cut into" in cutter._tried(nodes[:2], count=5)
 
 
+def test_copies_are_cut_along_several_axes(device):
+    """A batch of 2 in four copies, the rows of each batch in two; a product at the end on two PCUs a copy; k in chunks before a map."""
+    b = Builder("axes")
+    x, z, w = (b.input(*each) for each in (("x", (2, 12, 24)), ("z", (12, 24)), ("w", (24, 16))))
+    hidden = b.map([x, z], [("FADD", X(0), X(1)), ("TANH", S(0))])
+    graph = b.graph(b.matmul(hidden, w), b.map([b.matmul(b.input("a", (2, 12, 160)), b.input("c", (160, 8)))], [("TANH", X(0))]))
+    cutter = Cutter(layout(graph, ()), CONFIG, 0, lambda node: [])
+    nodes = graph.nodes[:2]
+    assert [cutter._section(nodes, {nodes[1].name: (1, width)}, count).used().pcu for count, width in ((1, 1), (4, 1), (2, 2))] == [2, 8, 6]
+    check(device, graph, "full")
+
+
 @pytest.mark.parametrize("dtype", [DType.FP32, DType.BF16])
 def test_gemm_mul_transpose_gemm_is_one_kernel(device, dtype):
     """The Monarch step: what one product makes goes to the next through a striped PMU, turned."""
