@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -62,10 +63,19 @@ def _scratch(home: Path, name: str) -> Iterator[Path]:
     """A directory that vanishes unless renamed, Ctrl-C at any moment included. What a killed predecessor left is removed (its lock is
     ours now)."""
     for left in home.glob(f"{name}.*"):
-        shutil.rmtree(left, ignore_errors=True)
+        _clear(left)
     scratch = home / f"{name}.{os.getpid()}"
     try:
         scratch.mkdir()
         yield scratch
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        _clear(scratch)
+
+
+def _clear(folder: Path) -> None:
+    """Removes ``folder``, again while a tool that is being interrupted too still writes into it (for five seconds at most)."""
+    for _ in range(100):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.05)

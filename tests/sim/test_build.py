@@ -2,16 +2,17 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from sim import toolchain
 from sim.build import build
+from sim.cache import cached
 from sim.toolchain import PROJECT, ToolchainError
 
 VERILOG = "module inverter(input a, output b); assign b = ~a; endmodule\n"
@@ -54,18 +55,42 @@ def test_two_processes_share_one_build(cache):
     assert paths[0] == paths[1] and len(list(cache.glob("inverter-*"))) == 1
 
 
+def wait_for_ever() -> None:
+    """A build with a tool that does not end: says so when it is under way."""
+    def tool(scratch: Path) -> None:
+        (scratch / "half").write_text("written")
+        with subprocess.Popen(["cat"], stdin=subprocess.PIPE, cwd=scratch) as child:
+            print("under way", flush=True)
+            child.wait()
+    cached("inverter", {}, tool)
+
+
 def test_interrupt_leaves_nothing_half_written(cache):
-    child = subprocess.Popen([sys.executable, "-c", "from tests.sim.test_build import make; make()"], cwd=PROJECT,
-                             stderr=subprocess.PIPE, start_new_session=True)
-    deadline = time.time() + 60
-    while not leftovers(cache) and time.time() < deadline:
-        time.sleep(0.01)
-    os.killpg(child.pid, signal.SIGINT)
-    child.communicate(timeout=60)
-    assert child.returncode != 0
+    """As Ctrl-C in a terminal: the process and its tool get the signal."""
+    with subprocess.Popen([sys.executable, "-c", "from tests.sim.test_build import wait_for_ever; wait_for_ever()"], cwd=PROJECT,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True) as child:
+        assert child.stdout.readline() == "under way\n" and len(leftovers(cache)) == 1
+        os.killpg(child.pid, signal.SIGINT)
+        _, errors = child.communicate(timeout=300)
+    assert child.returncode != 0 and "KeyboardInterrupt" in errors
     assert leftovers(cache) == [] and not list(cache.glob("inverter-*"))
     make()
     assert len(list(cache.glob("inverter-*"))) == 1
+
+
+def test_a_tool_that_still_writes_while_it_ends_leaves_nothing(cache, monkeypatch):
+    """Its scratch is cleared until it stays away."""
+    rmtree, late = shutil.rmtree, [1, 2, 3]
+
+    def slow(path, **options):
+        rmtree(path, **options)
+        if late:
+            Path(path).mkdir()
+            (Path(path) / f"{late.pop()}.o").touch()
+    monkeypatch.setattr(shutil, "rmtree", slow)
+    with pytest.raises(ToolchainError):
+        build("module inverter(input a, output b); assign b = ; endmodule", "inverter", generated=GLUE)
+    assert not late and leftovers(cache) == []
 
 
 def test_interrupt_the_moment_the_directory_exists_leaves_nothing(cache, monkeypatch):
