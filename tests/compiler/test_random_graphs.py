@@ -1,7 +1,7 @@
 """Random graphs: imported, lowered and run in float64 they agree with onnxruntime, or are refused for a stated reason."""
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compiler.frontend.front import front
@@ -145,14 +145,14 @@ def models(draw):
     return drawn.b.model(), drawn.inputs
 
 
-@settings(max_examples=50, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50)
 @given(models())
 def test_agrees_with_onnxruntime(drawn):
     model, inputs = drawn
     agree(model, inputs, tolerance=2e-3)
 
 
-@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30)
 @given(models(), st.data())
 def test_broken_ones_are_refused_in_one_line(drawn, data):
     """A constant of another shape, a missing node: either it is still a graph, or one line says what is wrong."""

@@ -47,7 +47,7 @@ def test_bad_kernel_text_names_the_line(text, message):
         assemble_kernel(text)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.sampled_from(sorted(INSTRUCTIONS)), st.integers(0)), min_size=1, max_size=20))
 def test_a_schedule_survives_its_text(choices):
     words = []
@@ -67,7 +67,7 @@ def test_bad_schedule_text():
             assemble_schedule(text)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, 0xFFFF_FFFF), max_size=30))
 def test_any_words_are_a_schedule_or_refused(words):
     try:

@@ -17,7 +17,7 @@ CONFIG = preset("small")
 WORDS = st.dictionaries(st.integers(0, 1023), st.integers(0, 2**32 - 1), min_size=1, max_size=600)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(st.dictionaries(st.integers(0, 2**14 - 1), WORDS, max_size=3))
 def test_image_round_trip(programs):
     image = encode_image(programs)
@@ -74,7 +74,7 @@ def test_write_whole_leaves_nothing_behind(tmp_path):
     assert not list(tmp_path.rglob("*.partial"))
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 5000), st.integers(0, 100)), max_size=60))
 def test_allocations_never_overlap_and_free_pieces_join(actions):
     memory, used = TierAllocator("HBM", 0, 32 * ALIGNMENT), []
@@ -106,7 +106,7 @@ def test_allocator_refusals():
             memory.allocate(size)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100)
 @given(st.integers(1, 5), st.lists(st.integers(0, 7), max_size=80))
 def test_cache_is_lru(count, experts):
     slots = [Buffer(0, 256 * index, 256) for index in range(count)]

