@@ -67,17 +67,16 @@ class DecoderKernel(KernelBuilder):
         super().__init__(config, name, group=group, resident=tuple(resident), throttle=self.levers.throttle)
         self._engines: dict[str, dict[str, list]] = {}
 
-    def unit(self, name: str, program) -> Unit:
-        """Puts ``program`` on the PCU or PMU called ``name``."""
+    def unit(self, name: str, program, *, kept: bool = False) -> Unit:
+        """Puts ``program`` on the PCU or PMU called ``name``. ``kept``: its scratchpad is shared with another kernel, so its bank map
+        stays."""
         place = self.pcu
         if isinstance(program, pmu.PMUProgram):
-            place, program = self.pmu, self._banked(program)
+            place, program = self.pmu, program if kept else self._banked(program)
         self.units[name] = place(*self.places[name], program)
         return self.units[name]
 
     def _banked(self, program: pmu.PMUProgram) -> pmu.PMUProgram:
-        if program.bank_map is not None and not any(read is not None and read.transposed for read in program.reads):
-            return program               # it shares its scratchpad with another kernel
         if self.levers.bank_bits:
             return banked(program, self.config.pmu)
         if any(read is not None and read.transposed for read in program.reads):

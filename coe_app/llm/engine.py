@@ -14,17 +14,16 @@ from sw_driver.memory import Buffer
 
 from . import kernels
 from .builder import Levers
-from .decode import VALUE_BEATS, X_PLACES, DecodeKernels
+from .decode import X_PLACES, DecodeKernels
+from .programs import LAST_ROW, TILE_ELEMENTS
 from .shape import CONTEXT, DIM, HIDDEN, LAYERS, QKV, VOCABULARY
 from .streams import (
     CACHE_MARGIN,
     CHUNK,
     KV_ROW_BYTES,
     OUT_FEATURES,
-    OUT_SHARES,
     PAIRS,
     RECORD_BYTES,
-    ROTATED,
     ImageLayout,
     cache_image,
     limit_table,
@@ -73,7 +72,6 @@ class Engine:
         self.x = device.allocate(HBM, RECORD_BYTES * CONTEXT)                # records that enter the first layer
         self._y = [device.allocate(HBM, RECORD_BYTES * CONTEXT) for _ in range(2)]
         self._hidden = device.allocate(HBM, 2 * HIDDEN * CONTEXT)
-        self._values = device.allocate(HBM, VALUE_BEATS * config.beat_bytes)
         self.logits = device.allocate(HBM, FP32 * VOCABULARY)
         self.best = device.allocate(HBM, config.beat_bytes)
         self.position = 0
@@ -134,26 +132,26 @@ class Engine:
         """Kernels and arguments from the last layer's result to the next token."""
         return [(self.head, self.head_arguments(weights, row))]
 
-    def supply_launches(self, weights, steps) -> list[tuple[Kernel, dict]]:
-        """What runs beside all ``steps`` of a decode by schedule, and what brings the first its x."""
+    def supply_launches(self, weights, steps, position) -> list[tuple[Kernel, dict]]:
+        """What runs beside all ``steps`` of a decode by schedule from ``position`` on, and what brings the first its x."""
         offsets = self.layout.offsets
-        first, out = weights + offsets["in0"], weights + offsets["out0"]
-        beat = self.device.config.beat_bytes
-        return [(self.decode.supply, {"steps": steps, "first": first, "second": first + CHUNK * beat, "out_first": out,
-                                      "out_second": out + OUT_SHARES[0] * beat}),
-                (self.decode.begin, {"row": self.x.address})]
+        first = weights + offsets["in0"]
+        return [(self.decode.supply, {"steps": steps, "first": first, "second": first + CHUNK * self.device.config.beat_bytes,
+                                      "out_left": weights + offsets["out0"], "out_right": weights + offsets["qkv0"],
+                                      "rotary": self._rotary_row(position)}),
+                (self.decode.begin, {"tokens": self.best.address, "embedding": weights + offsets["embedding"]})]
 
     def step_launches(self, weights, position, tiles) -> list[tuple[Kernel, dict]]:
         """Kernels and arguments of a step of a decode by schedule."""
-        built, scratch, beat, x = self.decode, self._values.address, self.device.config.beat_bytes, X_PLACES
+        built, x = self.decode, X_PLACES
         launches = []
         for layer in range(LAYERS):
             here, there = x[layer % 2], x[(layer + 1) % 2]
-            enter = {"x": here, "x_again": here, "qkv": weights + self.layout.offsets[f"qkv{layer}"], "values": scratch,
-                     "partners": scratch + (ROTATED + 1) * beat}
+            enter = {"x": here, "x_again": here, "tiles": tiles,
+                     "keys_values": self._cache(layer) + (position - tiles * kernels.TILE + 1) * KV_ROW_BYTES}
             given = self.attend_arguments(weights, layer, 0, 1, position, tiles) | {
-                "values": scratch, "x": here, "x_right": here + 2 * OUT_FEATURES, "y": there,
-                "keys_values": self._cache(layer) + (position - tiles * kernels.TILE + 1) * KV_ROW_BYTES}
+                "x": here, "x_right": here + 2 * OUT_FEATURES, "y": there,
+                "own": (tiles - 1) * TILE_ELEMENTS + LAST_ROW}
             launches += [(built.enter, enter), (built.attend, {name: given[name] for name in built.attend.arguments})]
         given = self.head_arguments(weights, 0) | dict.fromkeys(("x", "x_again"), x[LAYERS % 2])
         return [*launches, (built.head, {name: given[name] for name in built.head.arguments})]
@@ -173,6 +171,9 @@ class Engine:
         """Address of position 0."""
         return self.caches[layer].address + CACHE_MARGIN * KV_ROW_BYTES
 
+    def _rotary_row(self, position):
+        return self._rotary.address + position * (2 * QKV * FP32)
+
     def _source(self, layer: int) -> int:
         return self._y[(layer - 1) % 2].address if layer else self.x.address
 
@@ -189,7 +190,7 @@ class Engine:
             "rows": rows, "query_rows": query_rows(rows), "tiles": tiles,
             "records": self._source(layer) + first * RECORD_BYTES, "hidden": self._hidden.address + first * (2 * HIDDEN),
             "out": weights + self.layout.offsets[f"out{layer}"],
-            "rotary": self._rotary.address + position * (2 * QKV * FP32), "limits": self._limits.address + FP32 * BIAS + position * FP32,
+            "rotary": self._rotary_row(position), "limits": self._limits.address + FP32 * BIAS + position * FP32,
             "append": cache + position * KV_ROW_BYTES, "keys_values": cache, "y": target, "y_right": target + FP32 * OUT_FEATURES}
 
     def head_arguments(self, weights, row: int) -> dict:

@@ -21,7 +21,7 @@ from . import programs
 from .builder import DecoderKernel, Levers, beats
 from .programs import ATTEND_ROWS, CHUNKS, ENTER_ROWS, HIDDEN_BLOCKS, HIDDEN_TILES, OUT_BLOCKS, QUERIES, TILE
 from .shape import CONTEXT, DIM, HEADS, HIDDEN, QKV, VOCABULARY
-from .streams import GRANULE, KV_ROW_BYTES, OUT_SHARES, PAIRS, QKV_TILES, RECORD_BYTES, woven_loops
+from .streams import GRANULE, KV_ROW_BYTES, OUT_SHARES, PAIRS, QKV_TILES, RECORD_BYTES, out_loops, qkv_loops, woven_loops
 
 __all__ = ["ATTEND_ROWS", "ENTER_ROWS", "HIDDEN_BEATS", "TILE", "attend_kernel", "embedding_kernel", "enter_kernel", "head_kernel"]
 
@@ -57,7 +57,7 @@ def enter_kernel(config: RDUConfig, resident=(), levers: Levers | None = None, *
     rows, lanes, vectors, record = ENTER_ROWS, config.lanes, DIM // config.lanes, RECORD_BYTES // config.beat_bytes
     blocks, hidden_beats, qkv_beats = QKV // lanes, DIM * HIDDEN // (2 * lanes), DIM * QKV // (2 * lanes)
     gate, up = (kernel.load(name, loops=beats(config, *woven_loops(hidden_beats))) for name in PAIRS[0])
-    entering = kernel.load("qkv", loops=beats(config, qkv_beats))
+    entering = kernel.load("qkv", loops=beats(config, *qkv_loops()))
     records = kernel.load("records", loops=beats(config, vectors, (rows, record)))
     projected = kernel.store("projected", loops=beats(config, blocks // QKV_TILES, (rows, record), (QKV_TILES, blocks // QKV_TILES)))
     hidden = kernel.store("hidden", loops=beats(config, HIDDEN_BLOCKS, (rows, HIDDEN_BEATS), (HIDDEN_TILES, HIDDEN_BLOCKS)))
@@ -119,7 +119,7 @@ def attend_kernel(config: RDUConfig, resident=(), levers: Levers | None = None, 
     limits = kernel.load("limits", access=Access.WORD, loops=(Loop(HEADS, 0), Loop(rows, 4), Loop(tiles, -4 * TILE)),
                          wait_tokens=(0,))
     keys_values = kernel.load("keys_values", loops=beats(config, kv, (TILE, kv), (tiles, TILE * kv)), wait_tokens=(1,))
-    out = kernel.load("out", loops=beats(config, out_beats))
+    out = kernel.load("out", loops=beats(config, *out_loops()))
     append = kernel.store("append", loops=beats(config, 2, (rows, kv)), send_tokens=(1,))
     stores = [kernel.store(name, loops=beats(config, number, (rows, record))) for name, number in (("y", left), ("y_right", right))]
 
@@ -187,13 +187,13 @@ def head_kernel(config: RDUConfig, resident=(), levers: Levers | None = None, *,
 
     Arguments: HBM addresses ``row``, ``left``, ``right`` (weights of both halves of the vocabulary), ``logits``, ``embedding``, ``best``
     (a vector, the token in each lane), ``next`` (an FP32 row). ``supplied``: a resident kernel brings the weights, x is in its PMU and so
-    will be the next (arguments ``x`` and ``x_again`` instead of ``row``: where it is).
+    will be the next (arguments ``x`` and ``x_again`` instead of ``row`` and ``next``: where it is).
     """
     kernel = DecoderKernel(config, "head", HEAD_PLACES | places, resident, levers)
     vectors, lanes, quarter = DIM // config.lanes, config.lanes, VOCABULARY // 4 // config.lanes
     embedding = kernel.load("embedding", loops=(*beats(config, DIM * 2 // config.beat_bytes), Loop(1)), index=Index(0, 2 * DIM, 1))
     logits = kernel.store("logits", loops=beats(config, 4 * quarter))
-    found, following = kernel.store("best", loops=beats(config, 1)), kernel.store("next", loops=beats(config, vectors))
+    found = kernel.store("best", loops=beats(config, 1))
 
     port = 1                             # input 0 is for weights
     norm = kernel.unit("norm", programs.inverse_norm(vectors, 1, port))
@@ -208,7 +208,7 @@ def head_kernel(config: RDUConfig, resident=(), levers: Levers | None = None, *,
         reads=(Read(loops=programs.rows_of(config.pmu, 4 * quarter)),)))
 
     if supplied:
-        x = kernel.unit("x", programs.kept_row(config.pmu, (0, vectors), (0, vectors), sources=1))
+        x = kernel.unit("x", programs.kept_row(config.pmu, (0, vectors), (0, vectors), sources=1), kept=True)
         kernel.vector(x.out(0), norm.input(port), rate=0.1)
         kernel.fields("x", x="read0.base")
         kernel.fields("x_again", x="read1.base")
@@ -233,9 +233,10 @@ def head_kernel(config: RDUConfig, resident=(), levers: Levers | None = None, *,
     kernel.vector(best.out(0), found.port, rate=0.05)
     kernel.scalar(best.out(0), embedding.unit.input(0))
     kernel.vector(embedding.port, widen.input(0), rate=0.1)
-    kernel.vector(widen.out(0), following.port, *((x.input(0),) if supplied else ()), rate=0.1)
+    following = x.input(0) if supplied else kernel.store("next", loops=beats(config, vectors)).port
+    kernel.vector(widen.out(0), following, rate=0.1)
     kernel.numbered(widen.out(0), Numbers())
-    kernel.bases(*(() if supplied else ("row", *PAIRS[1])), "logits", "embedding", "best", "next")
+    kernel.bases(*(() if supplied else ("row", "next", *PAIRS[1])), "logits", "embedding", "best")
     return kernel.build()
 
 

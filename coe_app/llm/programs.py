@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from hw.config import PMUConfig, RDUConfig
@@ -30,10 +32,11 @@ from .decoder import SCORE_LIMIT
 from .shape import CONTEXT, DIM, EPSILON, HEAD_DIM, HEADS, HIDDEN, QKV, VOCABULARY
 from .streams import GRANULE, QKV_TILES, RECORD_BYTES, ROTATED
 
-__all__ = ["ATTEND_ROWS", "CHUNKS", "ENTER_ROWS", "HIDDEN_BLOCKS", "HIDDEN_TILES", "OUT_BLOCKS", "QUERIES", "ROTATED", "TILE",
-           "attended_sums", "attention_scores", "capped", "chunks_in_order", "divider", "gated", "head_share", "hidden_chunks",
-           "inverse_norm", "inverse_of_last", "kept_row", "key_value_tiles", "leaving", "projected_rows", "projection", "rotary_rows",
-           "rotation", "rotation_of_one", "rows_of", "scaled", "share_of_hidden", "splitter", "weighted"]
+__all__ = ["ATTEND_ROWS", "CHUNKS", "ENTER_ROWS", "HIDDEN_BLOCKS", "HIDDEN_TILES", "LAST_ROW", "OUT_BLOCKS", "PROJECTED", "QUERIES",
+           "ROTATED", "TILE", "TILE_ELEMENTS", "attended_sums", "attention_scores", "cache_in_place", "capped", "chunks_in_order",
+           "divider", "entered", "gated", "head_share", "inverse_norm", "inverse_of_last", "kept_projections", "kept_row", "kept_tiles",
+           "key_value_tiles", "leaving", "mixed_rows", "projected_rows", "projection", "rotary_rows", "rotation", "rotation_of_one",
+           "rows_of", "scaled", "share_of_hidden", "splitter", "weighted"]
 
 ENTER_ROWS = 4           # tokens of a pass: the stages of a PCU
 ATTEND_ROWS = 2          # tokens of a pass: sums of weights x values are groups x 3 blocks, at most 8
@@ -43,6 +46,9 @@ HIDDEN_BLOCKS = 6        # of so many blocks each
 OUT_BLOCKS = 6, 2        # of the output product, by unit: both then take three steps for a k, the time until a sum can be used again
 CHUNKS = HIDDEN // DIM   # of the hidden features, on their way out of a layer
 QUERIES = ATTEND_ROWS * HEADS
+TILE_ELEMENTS = 4 * TILE * HEAD_DIM      # BF16, from a tile of keys, values and ones to the next one in a scratchpad
+LAST_ROW = (TILE - 1) * HEAD_DIM         # of a tile
+PROJECTED = 16           # sequence ID of the first vector of a token's projections
 
 
 def rows_of(config: PMUConfig, *loops: int | tuple[int, int]) -> tuple[pmu.Loop, ...]:
@@ -72,18 +78,41 @@ def kept_row(config: PMUConfig, *parts: tuple[int, int], sources: int = 0) -> pm
         reads=tuple(pmu.Read(loops=rows_of(config, number), base=first * config.lanes, synchronised=False) for first, number in parts))
 
 
-def hidden_chunks(config: PMUConfig) -> pmu.PMUProgram:
-    """Hidden features stay in the scratchpad; each chunk of them sends itself a token, which waits for :func:`chunks_in_order`."""
-    return pmu.PMUProgram(write=pmu.Write(loops=rows_of(config, HEADS, (CHUNKS, HEADS)), handover=1, vectors=(0,), send_tokens=(0,)),
-                          bank_map=BankMap.low(config))
+def entered(config: PMUConfig) -> pmu.PMUProgram:
+    """Hidden features (vector 0) and projections (vector 1) stay in the scratchpad, placed by their sequence IDs: those of the projections
+    are from PROJECTED on. For each chunk of hidden features it sends itself a token, which waits for :func:`chunks_in_order`."""
+    number = CHUNKS * HEADS + QKV // config.lanes
+    return pmu.PMUProgram(
+        write=pmu.Write(loops=rows_of(config, (number // CHUNKS, 0), (CHUNKS, 0)), handover=1, vectors=(0, 1), index=pmu.Sequence(),
+                        stages=(index_times(2 * config.lanes),), send_tokens=(0,)),
+        bank_map=BankMap.low(config))
 
 
 def chunks_in_order(config: PMUConfig) -> pmu.PMUProgram:
-    """The chunks of hidden features that are there, then the attended ones when they have been written: a token for each."""
+    """Engine 0: the chunks of hidden features that are there, then the attended ones when they have been written: a token for each. Engine
+    1: the projections, ROTATED of them twice, then the others twice."""
     return pmu.PMUProgram(
         write=pmu.Write(loops=rows_of(config, HEADS), base=CHUNKS * HEADS * config.lanes, vectors=(0,), send_tokens=(0,)),
-        reads=(pmu.Read(loops=rows_of(config, HEADS, (CHUNKS + 1, HEADS)), handover=1, wait_tokens=(0,), synchronised=False),),
+        reads=(pmu.Read(loops=rows_of(config, HEADS, (CHUNKS + 1, HEADS)), handover=1, wait_tokens=(0,), synchronised=False),
+               pmu.Read(loops=rows_of(config, ROTATED, (2, 0), (QKV // config.lanes // ROTATED, ROTATED)), base=PROJECTED * config.lanes,
+                        synchronised=False)),
         bank_map=BankMap.low(config))
+
+
+def kept_projections(config: PMUConfig) -> pmu.PMUProgram:
+    """Projections (vector 0) stay in the scratchpad for :func:`mixed_rows`, placed by their sequence IDs."""
+    return pmu.PMUProgram(write=pmu.Write(loops=rows_of(config, (QKV // config.lanes, 0)), vectors=(0,), index=pmu.Sequence(),
+                                          stages=(index_times(2 * config.lanes),), base=2 * PROJECTED * config.lanes),
+                          bank_map=BankMap.low(config))
+
+
+def mixed_rows(config: PMUConfig) -> pmu.PMUProgram:
+    """Engine 0: the first two vectors of each row that comes, of three; 1: the projections that are there with the halves of each head
+    exchanged, ROTATED of them twice, then the others twice."""
+    rows = splitter(config, 3, ((0, 2),), HEADS, buffers=8)
+    exchanged = pmu.Read(loops=rows_of(config, (2, -1), (ROTATED // 2, 2), (2, 0), (QKV // config.lanes // ROTATED, ROTATED)),
+                         base=(3 * PROJECTED + 1) * config.lanes, synchronised=False)
+    return replace(rows, reads=(*rows.reads, exchanged), bank_map=BankMap.low(config))
 
 
 def splitter(config: PMUConfig, vectors: int, parts: tuple[tuple[int, int], ...], count: int, *, buffers: int = 4) -> pmu.PMUProgram:
@@ -115,9 +144,11 @@ def rotation(vectors: int, rows: int) -> SimdProgram:
 
 
 def rotation_of_one() -> SimdProgram:
-    """Vectors 1: ROTATED blocks of x, then their partners, 2: their cosines, then sines -> vector: x cos + partner sin, packed. One row."""
-    return SimdProgram(loops=(ROTATED, 2, QKV // 8 // ROTATED), vectors={1: Input(), 2: Input()}, accumulate=1, produce=2,
-                       stages=(Stage.accumulate(vector(1), vector(2)),), packed_output=True)
+    """Vectors 1: ROTATED blocks of x, twice, 3: their partners, twice, 2: their cosines, then sines -> vector: x cos + partner sin, packed.
+    One row."""
+    return SimdProgram(loops=(ROTATED, 2, QKV // 8 // ROTATED), vectors={port: Input() for port in (1, 2, 3)}, accumulate=1, produce=2,
+                       stages=(integer(Op.SELECT, vector(3), vector(1), counter(1)), Stage.accumulate(stage(0), vector(2))),
+                       packed_output=True)
 
 
 def capped(rows: int, tiles: int, port: int, vectors: int = 2) -> SimdProgram:
@@ -208,7 +239,23 @@ def key_value_tiles(tiles: int) -> pmu.PMUProgram:
         write=pmu.Write(loops=(pmu.Loop(3, part), pmu.Loop(TILE, HEAD_DIM), pmu.Loop(tiles)), handover=2, vectors=(0,)),
         reads=(pmu.Read(loops=(pmu.Loop(HEAD_DIM, 1), pmu.Loop(tiles)), handover=1, transposed=True),
                pmu.Read(loops=(pmu.Loop(2, part), pmu.Loop(TILE, HEAD_DIM), pmu.Loop(tiles)), handover=2, base=part)),
-        buffers=8, buffer_stride=4 * part, element=pmu.Element.HALF, pitch=HEAD_DIM, bank_map=BankMap((4, 5, 6), (0, 0, 0)))
+        buffers=8, buffer_stride=TILE_ELEMENTS, element=pmu.Element.HALF, pitch=HEAD_DIM, bank_map=BankMap((4, 5, 6), (0, 0, 0)))
+
+
+def kept_tiles(tiles: int) -> pmu.PMUProgram:
+    """Tiles of the cache (vector 0) stay in the scratchpad for :func:`cache_in_place`."""
+    part = TILE * HEAD_DIM
+    return replace(key_value_tiles(tiles), reads=(), buffers=1, buffer_stride=0,
+                   write=pmu.Write(loops=(pmu.Loop(3, part), pmu.Loop(TILE, HEAD_DIM), pmu.Loop(tiles, TILE_ELEMENTS)), vectors=(0,)))
+
+
+def cache_in_place(tiles: int) -> pmu.PMUProgram:
+    """The last position's key and value (vector 0) to their place in the last tile; then, from the tiles that are there, what
+    :func:`key_value_tiles` sends."""
+    whole = key_value_tiles(tiles)
+    reads = tuple(replace(read, handover=None, loops=(*read.loops[:-1], pmu.Loop(tiles, TILE_ELEMENTS))) for read in whole.reads)
+    return replace(whole, reads=reads, buffers=1, buffer_stride=0,
+                   write=pmu.Write(loops=(pmu.Loop(2, TILE * HEAD_DIM),), base=LAST_ROW, vectors=(0,)))
 
 
 def projected_rows(config: RDUConfig) -> pmu.PMUProgram:

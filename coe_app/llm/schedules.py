@@ -38,7 +38,7 @@ def decode_schedule(engine: Engine) -> Schedule:
         schedule.signal(token, interrupt=False, settled=False)
         schedule.set(place, place + 1)
 
-    _launch(schedule, engine.supply_launches(weights, count))
+    _launch(schedule, engine.supply_launches(weights, count, position))
     with schedule.loop(count):
         launches = engine.step_launches(weights, position, tiles)
         _launch(schedule, launches[:2])
