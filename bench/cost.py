@@ -1,6 +1,6 @@
 """What a unit costs to build, by Yosys: generic two-input cells, flip-flops, SRAM bits, register-file bits.
 
-    rdu bench cost [--unit pmu|switch|program|pcu|fp]
+    rdu bench cost [--unit pmu|switch|program|pcu|pcu_gates|fp]
 
 Every case is the unit of the preset in its synthesis form with one option changed, or a part of it. The cases of ``tiny`` are
 recorded in bench/results/cost_UNIT.json (by ``--full``) and compared by the tests.
@@ -26,6 +26,7 @@ from hw.fp.mul import FpMul
 from hw.fp.tail import TailUnit
 from hw.hierarchy import to_verilog
 from hw.pcu.alu import IntegerALU
+from hw.pcu.lane import LaneStage
 from hw.pcu.stage import BodyStage
 from hw.pcu.tail import Tail
 from hw.pmu.pmu import PMU
@@ -39,7 +40,8 @@ from .gates import Gates, MultiplyAdd, gates
 
 __all__ = ["CASES", "DESCRIPTION", "Cost", "cost", "measure", "record", "recorded", "run"]
 
-DESCRIPTION = "cells, flip-flops and memory bits of a unit with each option on and off, by Yosys; --unit pmu|switch|program|pcu|fp"
+DESCRIPTION = ("cells, flip-flops and memory bits of a unit with each option on and off, by Yosys; "
+               "--unit pmu|switch|program|pcu|pcu_gates|fp")
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -82,6 +84,11 @@ def pcu_cases(config: RDUConfig) -> dict[str, Callable[[], wiring.Component]]:
     return {"one stage": lambda: BodyStage(config.pcu), "tail": lambda: Tail(config.pcu), "tail unit": TailUnit}
 
 
+def pcu_gates_cases(config: RDUConfig) -> dict[str, Callable[[], wiring.Component]]:
+    """The same parts for their depth, and the arithmetic of a lane-stage alone."""
+    return {"one stage": lambda: BodyStage(config.pcu), "arithmetic of a lane-stage": LaneStage, "tail unit": TailUnit}
+
+
 def fp_cases(config: RDUConfig) -> dict[str, Callable[[], wiring.Component]]:
     """Arithmetic of one lane, the same for every ``config``; a lane-stage is a multiply-add and an integer ALU side by side."""
     return {"FpAdd": FpAdd, "FpMul": FpMul, "multiply-add": MultiplyAdd, "bf16 multiply-add": lambda: MultiplyAdd(16),
@@ -90,7 +97,10 @@ def fp_cases(config: RDUConfig) -> dict[str, Callable[[], wiring.Component]]:
 
 # Unit -> its cases for a configuration; a unit is added here with a function like pmu_cases.
 CASES: dict[str, Callable[[RDUConfig], dict[str, Callable]]] = {
-    "pmu": pmu_cases, "switch": switch_cases, "program": program_cases, "pcu": pcu_cases, "fp": fp_cases}
+    "pmu": pmu_cases, "switch": switch_cases, "program": program_cases, "pcu": pcu_cases, "pcu_gates": pcu_gates_cases,
+    "fp": fp_cases}
+# Those measured in gates, with the depth of the logic: whether module by module.
+BY_MODULE = {"fp": False, "pcu_gates": True}
 
 
 @dataclass(frozen=True)
@@ -140,13 +150,13 @@ def _memory_bits(modules: dict, top: str) -> tuple[int, int]:
 
 
 def measure(unit: str, component: wiring.Component) -> Cost | Gates:
-    """What ``component``, of a case of ``unit``, costs: arithmetic with its depth, other units with their memories."""
-    return gates(component, unit) if unit == "fp" else cost(component, unit)
+    """What ``component``, of a case of ``unit``, costs: with the depth of its logic, or with its memories."""
+    return gates(component, unit, by_module=BY_MODULE[unit]) if unit in BY_MODULE else cost(component, unit)
 
 
 def recorded(unit: str) -> dict[str, Cost | Gates]:
     """Case -> cost as recorded in bench/results/cost_``unit``.json."""
-    kind, text = Gates if unit == "fp" else Cost, (RESULTS / f"cost_{unit}.json").read_text()
+    kind, text = Gates if unit in BY_MODULE else Cost, (RESULTS / f"cost_{unit}.json").read_text()
     return {case: kind(**values) for case, values in json.loads(text).items()}
 
 

@@ -1,4 +1,4 @@
-"""Arithmetic in generic gates, with the depth of its logic, by the recipe that open FPUs are compared with."""
+"""Logic in generic gates, with its depth: arithmetic by the recipe that open FPUs are compared with, whole units module by module."""
 
 from __future__ import annotations
 
@@ -21,16 +21,23 @@ from sim.toolchain import yosys
 __all__ = ["Gates", "MultiplyAdd", "gates"]
 
 # The reports go to files: abc in WebAssembly may close the standard output.
-SCRIPT = """
+FLAT = """
 read_verilog -sv design.v; synth -flatten -top {top}; abc; opt_clean
 tee -q -o stat.json stat -json -top {top}; tee -q -o depth.txt ltp -noff
+"""
+# Each module once; the gates without the memories, which then, except tables, become flip-flops and multiplexers for the paths through.
+BY_MODULE = """
+read_verilog -sv design.v; synth -top {top} -run begin:fine; opt -fast -full; techmap; opt -fast; abc; opt_clean
+tee -q -o stat.json stat -json -top {top}
+memory_map r:WR_PORTS>0; opt_clean; techmap; opt_clean; flatten; opt_clean
+tee -q -o depth.txt ltp -noff
 """
 
 
 @dataclass(frozen=True)
 class Gates:
-    """``cells``: gates after Yosys' ``synth -flatten; abc``, flip-flops not among them, tables made of gates too; ``flip_flops``: bits;
-    ``depth``: gates on the longest path from a flip-flop or input to the next."""
+    """``cells``: gates after Yosys' ``synth; abc``, flip-flops not among them; ``flip_flops``: bits; ``depth``: gates on the longest path
+    from a flip-flop or input to the next."""
 
     cells: int
     flip_flops: int
@@ -56,15 +63,21 @@ class MultiplyAdd(wiring.Component):
         return m
 
 
-def gates(component: wiring.Component, name: str) -> Gates:
-    """Synthesises ``component`` to gates. Raises RuntimeError with the tool's last lines if it fails."""
+def gates(component: wiring.Component, name: str, *, by_module: bool = False) -> Gates:
+    """Synthesises ``component`` to gates. Raises RuntimeError with the tool's last lines if it fails.
+
+    ``by_module``: each module is optimised once and by itself, which whole units need to take seconds. Memories are then not in the
+    count; a path leads through a memory's decoder and multiplexers, through a table as through one gate. Else tables are gates too.
+    """
+    script = BY_MODULE if by_module else FLAT
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "design.v").write_text(to_verilog(component, name, synthesis=True))
-        run = subprocess.run([*yosys(), "-Q", "-p", SCRIPT.format(top=name)], cwd=folder, capture_output=True, text=True)
+        run = subprocess.run([*yosys(), "-Q", "-p", script.format(top=name)], cwd=folder, capture_output=True, text=True)
         report = Path(folder) / "depth.txt"
         if run.returncode or not report.exists():      # a failing abc ends the script without an exit code
             raise RuntimeError(f"Yosys failed on {name}: {(run.stdout + run.stderr)[-1500:]}")
         depth = re.search(r"^Longest topological path .*\(length=(\d+)\)", report.read_text(), re.MULTILINE)
         types = json.loads((Path(folder) / "stat.json").read_text())["design"]["num_cells_by_type"]
     flip_flops = sum(count for kind, count in types.items() if "DFF" in kind)
-    return Gates(sum(types.values()) - flip_flops, flip_flops, int(depth[1]))
+    cells = sum(count for kind, count in types.items() if kind.startswith("$_"))
+    return Gates(cells - flip_flops, flip_flops, int(depth[1]))
