@@ -19,7 +19,7 @@ from sw_driver.kernel import Kernel
 
 from ..errors import CompileError
 from .kernel import KernelBuilder, Unit
-from .netlist import Capacity, Flow, Netlist, Port, VirtualUnit
+from .netlist import Capacity, Netlist, Port, VirtualUnit
 from .route import RouteError, Router
 
 __all__ = ["build_kernel", "place", "route_netlist"]
@@ -38,12 +38,8 @@ class _Sites:
                        "pmu": [("unit", *p) for p in points if not config.is_pcu(*p)]}
         for kind, count in (("load", config.agcu.load_engines), ("store", config.agcu.store_engines)):
             self.places[kind] = [("agcu", index, engine) for index in range(len(config.agcu_ports)) for engine in range(count)]
-
-    def point(self, place: tuple) -> tuple[int, int]:
-        if place[0] == "unit":
-            return place[1], place[2]
-        row, edge = self.config.agcu_ports[place[1]]
-        return row, -1 if edge == "west" else self.config.columns
+        edges = [(row, -1 if edge == "west" else config.columns) for row, edge in config.agcu_ports]
+        self.point = {place: edges[place[1]] if place[0] == "agcu" else place[1:] for places in self.places.values() for place in places}
 
 
 def place(netlist: Netlist, seed: int = 0) -> dict[VirtualUnit, tuple]:
@@ -60,18 +56,20 @@ def place(netlist: Netlist, seed: int = 0) -> dict[VirtualUnit, tuple]:
                 touching[port.unit].append(number)
     weight = [1 + math.log2(1 + flow.packets) for flow in netlist.flows]
 
+    ends = [[port.unit for port in (flow.source, *flow.destinations)] for flow in netlist.flows]
+
     def length(number: int) -> float:
-        flow: Flow = netlist.flows[number]
-        points = [sites.point(where[port.unit]) for port in (flow.source, *flow.destinations)]
+        points = [sites.point[where[unit]] for unit in ends[number]]
         rows, columns = zip(*points, strict=True)
         return weight[number] * (max(rows) - min(rows) + max(columns) - min(columns) + 0.3 * len(points))
 
     moved = {unit: unit.bytes for unit in netlist.units if unit.kind in ("load", "store")}
-    most = max(sum(moved.values()), 1)
+    most, agcus = max(sum(moved.values()), 1), len(config.agcu_ports)
+    words = any(unit.is_word or unit.scalar_inputs for unit in moved)
 
     def crowd() -> float:
         """How unevenly the AGCUs share the traffic."""
-        share = [0.0] * len(config.agcu_ports)
+        share = [0.0] * agcus
         for unit, count in moved.items():
             share[where[unit][1]] += count / most
         return CROWDED * sum(part * part for part in share)
@@ -94,7 +92,7 @@ def place(netlist: Netlist, seed: int = 0) -> dict[VirtualUnit, tuple]:
         if other:
             where[other] = old
         rise = sum(map(length, changed)) + (crowd() if engine else 0) - before
-        if (engine and not _agcus_fit(netlist, where)) or (rise > 0 and random_.random() >= math.exp(-rise / temperature / 4)):
+        if (engine and words and not _agcus_fit(netlist, where)) or (rise > 0 and random_.random() >= math.exp(-rise / temperature / 4)):
             where[unit] = old
             if other:
                 where[other] = target

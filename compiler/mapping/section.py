@@ -14,7 +14,7 @@ from hw.pmu.recipes import separate_buffers
 from ..fabric.netlist import Netlist, Port, VirtualUnit
 from ..graph.ir import DType, Graph
 from ..graph.pattern import Dim, Pattern
-from .streams import Stored, factors
+from .streams import Stored, factors, load_rows
 
 __all__ = ["Feed", "Home", "Section", "Unstreamable"]
 
@@ -106,6 +106,13 @@ class Section:
         for unit in self.net.units[since:]:
             if unit.kind in ("load", "store"):
                 unit.note["launch"] = tuple(dim.strides[operand] * size for dim in dims)
+
+    def feed(self, name: str) -> None:
+        """Makes a stream of the rows of a tensor in memory, for all nodes that read it."""
+        home, shape = self.homes[name], self.graph[name].shape
+        loops = home.pattern.shaped(shape)
+        port = load_rows(self.net, home.stored(), [loop for axis in loops[:-1] for loop in axis], loops[-1])
+        self.feeds[name] = Feed(port, rows_of(shape), shape[-1], packed=home.size == 2, past=frozenset({port.unit}))
 
     def take(self, name: str) -> Feed:
         return self.feeds[name]

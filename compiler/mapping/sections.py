@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from math import prod
@@ -16,6 +17,7 @@ from ..fabric.place import route_netlist
 from ..graph.ir import Core, Node
 from ..graph.pattern import NotAffine
 from ..timing.cost import predict
+from .blocks import store_in_blocks
 from .copies import cut, share
 from .copying import map_placed
 from .homes import Layout, is_reshape
@@ -161,9 +163,11 @@ class _Cutter:
 
     def _widest(self, nodes: Sequence[Node]) -> Netlist | str:
         """The section as many times side by side, and with MATMULs that end in memory on as many PCUs, as is fastest."""
-        best = self._tried(nodes)
-        if not isinstance(best, Netlist):
+        best, read_once = self._tried(nodes), self._tried(nodes, once=True) if self._read_often(nodes) else ""
+        if not isinstance(best, Netlist) and not isinstance(read_once, Netlist):
             return best
+        once = isinstance(read_once, Netlist) and not (isinstance(best, Netlist) and predict(best).cycles < predict(read_once).cycles)
+        best = read_once if once else best
         dealt = woven(best)
         if dealt and not dealt.used().exceeded(self.capacity) and predict(dealt).cycles < predict(best).cycles:
             return dealt
@@ -175,20 +179,36 @@ class _Cutter:
                 if count * (used + len(grids) * (width - 1)) > self.capacity.pcu or (count, len(grids)) == (1, 0) or (
                         width > 1 and not grids):
                     continue
-                other = self._tried(nodes, grids, count)
+                other = self._tried(nodes, grids, count, once)
+                if once and not isinstance(other, Netlist):
+                    other = self._tried(nodes, grids, count)
                 if isinstance(other, Netlist) and predict(other).cycles < predict(best).cycles:
                     best = other
+        store_in_blocks(best)
         return best
 
-    def _tried(self, nodes: Sequence[Node], grids: dict[str, tuple[int, int]] | None = None, count: int = 1) -> Netlist | str:
+    def _tried(self, nodes: Sequence[Node], grids: dict[str, tuple[int, int]] | None = None, count: int = 1, once: bool = False
+               ) -> Netlist | str:
         try:
-            return self._section(nodes, grids or {}, count)
+            return self._section(nodes, grids or {}, count, once)
         except REFUSALS as problem:
             return str(problem) or type(problem).__name__
         except Imbalance as problem:
             return f"streams of different lengths: {problem}"
 
-    def _section(self, nodes: Sequence[Node], grids: dict[str, tuple[int, int]], count: int) -> Netlist:
+    def _read_often(self, nodes: Sequence[Node]) -> set[str]:
+        """Tensors in memory whose rows several of the nodes read."""
+        made, found = {node.output for node in nodes}, Counter()
+        for node in nodes:
+            shape = self.where.graph[node.output].shape
+            for name in {*node.inputs} if node.op in (Core.MAP, Core.REDUCE) else {*node.inputs[:1]} if node.op is Core.MATMUL else ():
+                own = self.where.graph[name].shape if name and self.root(name) not in made else ()
+                if own and own[-1] > 1 and own[:-1] == shape[:-1]:
+                    found[name] += 1
+        return {name for name, count in found.items() if count > 1}
+
+    def _section(self, nodes: Sequence[Node], grids: dict[str, tuple[int, int]], count: int, once: bool = False) -> Netlist:
+        """The netlist. ``grids``: MATMUL -> PCUs; ``count`` copies; ``once``: rows that several nodes read come from memory once."""
         graph, homes, names = self.where.graph, self.where.homes, {node.name for node in nodes}
         made = {node.output for node in nodes}
         kept = {name for name in made if name in self.outputs or self.users.get(name, set()) - names}
@@ -198,8 +218,12 @@ class _Cutter:
         for name in (name for node in nodes for name in filter(None, node.inputs[node.op is Core.UPDATE:])):      # its target is in place
             if self.root(name) not in made and homes[name].symbol in written:
                 raise Unstreamable(f"{name} is written in this kernel")
+        often = self._read_often(nodes) if once else ()
         if count == 1:
-            self._map(Section(self.config, graph, homes, net, frozenset(inside), frozenset(kept), grids=grids), nodes, self.producers)
+            section = Section(self.config, graph, homes, net, frozenset(inside), frozenset(kept), grids=grids)
+            for name in sorted(often):
+                section.feed(name)
+            self._map(section, nodes, self.producers)
         else:
             copies = []
             for part in cut(graph, homes, self._with_views(nodes, made), count):
@@ -208,7 +232,11 @@ class _Cutter:
                 here = {node.name: grids[made_by[node.output]] for node in part.nodes if made_by.get(node.output) in grids}
                 section = Section(self.config, part.graph, part.homes, net, frozenset(part.names[name] for name in inside),
                                   frozenset(part.names[name] for name in kept), grids=here)
-                self._map(section, [node for node in part.nodes if node.op is not Core.VIEW], part.graph.producers())
+                core = [node for node in part.nodes if node.op is not Core.VIEW]
+                for name in sorted(often):
+                    section.feed(next(own for node, other in zip(core, nodes, strict=True)
+                                      for own, theirs in zip(node.inputs, other.inputs, strict=True) if theirs == name))
+                self._map(section, core, part.graph.producers())
                 copies.append(net.units[before:])
             share(net, copies)
         join_units(net)

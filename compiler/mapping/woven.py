@@ -14,17 +14,14 @@ from math import prod
 from hw.agcu.program import Access, Loop
 from hw.pcu.layout import Reduce
 from hw.pcu.program import Operand, SimdProgram
-from hw.pmu.program import Loop as BufferLoop
-from hw.pmu.program import PMUProgram, Read, Write
-from hw.tln.interleave import DEFAULT_GRANULARITY
 
 from ..errors import CompileError
 from ..fabric.netlist import Netlist, Port, VirtualUnit
 from ..graph.factors import factors
+from .blocks import CHUNK, collected
 
-__all__ = ["CHUNK", "woven"]
+__all__ = ["woven"]
 
-CHUNK = 1 << DEFAULT_GRANULARITY         # beats that lie in one channel before the next one's
 LEAST = 2 * CHUNK                        # beats of a block, below which it does not pay
 
 
@@ -109,7 +106,7 @@ def _pipeline(made: Netlist, net: Netlist, beats: int, *, first: int, loops: tup
         for port in flow.destinations:
             source = twin[flow.source.unit].out(flow.source.index)
             if block and port.unit.kind == "store":
-                source = _collected(made, source, beats, block)
+                source = collected(made, source, beats, block)
                 twin[port.unit].note["phased"] = True
             made.connect(flow.fabric, source, Port(twin[port.unit], port.index), beats)
 
@@ -125,14 +122,3 @@ def _bind(made: Netlist, pipeline: int) -> None:
             wanted = (pipeline * own + (number if kind == "load" else own - 1 - number) % own) % agcus
             unit.note["agcu"] = next((agcu for agcu in (wanted, *range(agcus)) if bound.count(agcu) < count[kind]), 0)
             bound.append(unit.note["agcu"])
-
-
-def _collected(made: Netlist, source: Port, beats: int, block: int) -> Port:
-    """The stream in blocks, each complete before the first vector of it leaves; meanwhile nothing comes in."""
-    lanes = made.config.lanes
-    loops = (BufferLoop(block, lanes), BufferLoop(beats // block))
-    program = PMUProgram(write=Write(loops=loops, handover=1, vectors=(0,)), reads=(Read(loops=loops, handover=1),), buffers=1,
-                         buffer_stride=block * lanes)
-    unit = made.add("pmu", "block", program, work=beats)
-    made.connect("vector", source, unit.input(0), beats)
-    return unit.out(0)

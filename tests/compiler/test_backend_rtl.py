@@ -123,6 +123,21 @@ def test_copies_are_cut_along_several_axes(device):
     check(device, graph, "full")
 
 
+@pytest.mark.parametrize(("rows", "copies", "buffers"), [(256, 2, 1), (136, 1, 2)])
+def test_rows_come_once_and_leave_in_blocks(device, rows, copies, buffers):
+    """A long softmax reads its rows once, for the maximum and what follows; stores take turns with loads, or follow a block behind."""
+    b = Builder("softmax")
+    x = b.input("x", (rows, 64))
+    power = b.map([x, b.reduce(x, "MAX")], [("FSUB", X(0), X(1)), ("EXP", S(0))])
+    if copies == 1:
+        power = b.map([power, b.reduce(power, "MAX")], [("FSUB", X(0), X(1)), ("EXP", S(0))])
+    graph = b.graph(b.map([power, b.map([b.reduce(power, "SUM")], [("RECIPROCAL", X(0))])], [("FMUL", X(0), X(1))]))
+    net = Cutter(layout(graph, ()), CONFIG, 0, lambda node: []).section(graph.nodes)
+    blocks = [unit.program.buffers for unit in net.of_kind("pmu") if unit.name.startswith("block")]
+    assert (net.used().load, net.used().store, blocks) == (copies, copies, [buffers] * copies)
+    check(device, graph, "full")
+
+
 @pytest.mark.parametrize("dtype", [DType.FP32, DType.BF16])
 def test_gemm_mul_transpose_gemm_is_one_kernel(device, dtype):
     """The Monarch step: what one product makes goes to the next through a striped PMU, turned."""
