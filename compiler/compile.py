@@ -137,7 +137,7 @@ def single(where: Layout, config: RDUConfig, node: Node, seed: int | None = 0) -
         names = [name for name in dict.fromkeys(node.inputs) if name and (
             not where.homes[name].pattern.is_contiguous or where.homes[name].symbol != name)]
         if not names:
-            raise CompileError(f"node {node.name!r}: {problem}", way_out="change the shapes") from None
+            raise CompileError(f"node {node.name!r}: {problem}", way_out="change the shapes, or use a larger preset") from None
         raise NeedsCopy(node, names, str(problem)) from None
     except ProgramError as problem:
         raise CompileError(f"node {node.name!r}: {problem}") from None

@@ -10,6 +10,7 @@ from onnx.reference import ReferenceEvaluator
 
 from ..graph.ir import DType, GraphError, Node, Tensor
 from .functions import node_proto
+from .import_onnx import WITH_BODIES
 
 __all__ = ["fold"]
 
@@ -23,13 +24,15 @@ def fold(node: Node, tensors: dict[str, Tensor]) -> list[np.ndarray] | None:
     inputs = [tensors[name] for name in node.inputs if name]
     if node.op in ("Shape", "Size"):
         return [_shape(node, inputs[0].shape)]
-    if not all(tensor.is_constant for tensor in inputs) or node.op.startswith(RANDOM) or node.op == "If":
+    if not all(tensor.is_constant for tensor in inputs) or node.op.startswith(RANDOM) or node.op in WITH_BODIES:
         return None
     version = node.attributes.values["opset"]
     if node.op in ("DequantizeLinear", "QuantizeLinear"):        # the same since opset 13; ONNX's reference begins with 19
         version = max(version, 19)
     opset = onnx.helper.make_opsetid("", version)
     values = {tensor.name: tensor.value for tensor in inputs}
+    if node.op == "CumSum" and inputs[1].shape == (1,):          # exporters write the axis so; ONNX's reference wants a scalar
+        values[inputs[1].name] = inputs[1].value.reshape(())
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
@@ -51,7 +54,7 @@ def _shape(node: Node, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _typed(node: Node, value: np.ndarray) -> np.ndarray:
-    if value.dtype == np.float64:
+    if value.dtype in (np.float64, np.float16):
         value = value.astype(np.float32)
     if value.dtype not in {kind.numpy for kind in DType}:
         raise GraphError(f"operator {node.op} of node {node.name!r} makes a constant of type {value.dtype}; "

@@ -1,12 +1,13 @@
-"""Nodes that stand for others: operators that ONNX defines by others (Shrink, CastLike, SoftmaxCrossEntropyLoss, ...), and an If whose
-condition is known."""
+"""Nodes that stand for others: operators that ONNX defines by others (Shrink, CastLike, DynamicQuantizeLinear, ...), control flow
+(control.py), and products of quantised numbers (quantised.py)."""
 
 from __future__ import annotations
 
 import onnx
 
-from ..graph.ir import GraphError, Node, Operator, Tensor
-from .import_onnx import constant_of, import_node, onnx_type
+from ..graph.ir import Node, Tensor
+from . import control, quantised
+from .import_onnx import import_node, onnx_type
 
 __all__ = ["node_proto", "type_proto", "written_out"]
 
@@ -14,8 +15,10 @@ __all__ = ["node_proto", "type_proto", "written_out"]
 def written_out(node: Node, tensors: dict[str, Tensor]) -> list[Node] | None:
     """The nodes of the operator's definition, its constants put into ``tensors``; None if there is none."""
     opset = node.attributes.values["opset"]
-    if node.op == "If":
-        return _branch(node, tensors, opset)
+    if node.op in control.CONTROL:
+        return control.written_out(node, tensors)
+    if node.op in quantised.QUANTISED:
+        return [import_node(each, each.name, tensors, opset) for each in quantised.nodes_of(node, tensors)]
     schema = onnx.defs.get_schema(node.op, opset)
     if schema.has_context_dependent_function:
         types = [type_proto(tensors[name]).SerializeToString() if name else b"" for name in node.inputs]
@@ -50,33 +53,6 @@ def written_out(node: Node, tensors: dict[str, Tensor]) -> list[Node] | None:
             plain.attribute.append(value)
         made = import_node(plain, f"{node.name}/{each.op_type}_{number}", tensors, opset)
         nodes += [made] if made else []
-    return nodes
-
-
-def _branch(node: Node, tensors: dict[str, Tensor], opset: int) -> list[Node]:
-    """The nodes of the branch that is taken; names of its own are put under the node's."""
-    condition = tensors[node.inputs[0]].value
-    if condition is None:
-        raise GraphError(f"operator If of node {node.name!r}: its condition depends on values; control flow is not there")
-    branch = node.attributes.values["then_branch" if condition.item() else "else_branch"]
-    names = dict(zip((value.name for value in branch.output), node.outputs, strict=True))
-    own = [name for each in branch.node for name in each.output if name]
-    joined = [(name, output) for name, output in names.items() if name not in own]         # a tensor from outside, or a constant
-    names = {name: output for name, output in names.items() if name in own}
-    for name in (*own, *(each.name for each in branch.initializer)):
-        names.setdefault(name, f"{node.name}/{name}")
-    for each in branch.initializer:
-        tensors[names[each.name]] = constant_of(names[each.name], each)
-    nodes = []
-    for number, each in enumerate(branch.node):
-        renamed = onnx.NodeProto()
-        renamed.CopyFrom(each)
-        renamed.input[:] = [names.get(name, name) for name in each.input]
-        renamed.output[:] = [names.get(name, name) for name in each.output]
-        made = import_node(renamed, f"{node.name}/{each.name or each.op_type}_{number}", tensors, opset)
-        nodes += [made] if made else []
-    for name, output in joined:
-        nodes.append(Node("Identity", (names.get(name, name),), (output,), Operator({"opset": opset}), f"{node.name}/{output}"))
     return nodes
 
 

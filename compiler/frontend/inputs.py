@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..graph.ir import DType, Graph, GraphError, Tensor
+from .operators import EIGHT_BITS
 
 __all__ = ["checked", "declared", "load_arrays", "random_inputs", "save_arrays"]
 
@@ -50,10 +51,11 @@ def _typed(tensor: Tensor, value: np.ndarray) -> np.ndarray:
         return value.view(bf16)                      # bit patterns
     if kind.is_float and (value.dtype.kind == "f" or value.dtype == bf16):
         return value.astype(kind.numpy, order="C")
-    if kind in (DType.INT32, DType.INT64, DType.INT8, DType.BOOL) and value.dtype.kind in "iub":
-        if value.size and (value.min() < -2**31 or value.max() >= 2**31):
-            raise GraphError(f"input {tensor.name!r} holds {value.min()} to {value.max()}, which INT32 does not")
-        return value.astype(np.int8 if kind is DType.INT8 else np.int32)
+    if not kind.is_float and value.dtype.kind in "iub":
+        bounds = np.iinfo(kind.numpy if kind in EIGHT_BITS else np.int32)
+        if value.size and (value.min() < bounds.min or value.max() > bounds.max):
+            raise GraphError(f"input {tensor.name!r} holds {value.min()} to {value.max()}, which {bounds.dtype.name.upper()} does not")
+        return value.astype(np.int32)
     raise GraphError(f"input {tensor.name!r} is {value.dtype}, the model wants {tensor}")
 
 

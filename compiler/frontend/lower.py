@@ -11,17 +11,20 @@ from . import (
     lower_integer,
     lower_linear,
     lower_move,
+    lower_quantised,
     lower_recurrent,
     lower_reduce,
     lower_resample,
     lower_trigonometry,
 )
-from .operators import LOWERINGS, Call, core_dtype, core_value
+from .operators import EIGHT_BITS, LOWERINGS, Call, core_dtype, core_value
 
 __all__ = ["lower"]
 
-KINDS = (lower_attention, lower_conv, lower_elementwise, lower_integer, lower_linear, lower_move, lower_recurrent, lower_reduce,
-         lower_resample, lower_trigonometry)
+KINDS = (lower_attention, lower_conv, lower_elementwise, lower_integer, lower_linear, lower_move, lower_quantised, lower_recurrent,
+         lower_reduce, lower_resample, lower_trigonometry)
+
+ARITHMETIC = ("Abs", "Add", "BitwiseNot", "CumSum", "Mul", "Neg", "Pow", "ReduceSum", "Sub", "Sum")      # may leave eight bits
 
 
 def lower(graph: Graph) -> Graph:
@@ -39,7 +42,8 @@ def lower(graph: Graph) -> Graph:
             if emitter.shape(result) != graph[output].shape:
                 raise GraphError(f"operator {node.op} of node {node.name!r}: output {number} lowered to {emitter.tensors[result]}, "
                                  f"expected {graph[output]}")
-            names[output] = result
+            wraps = graph[output].dtype in EIGHT_BITS and node.op in ARITHMETIC
+            names[output] = lower_elementwise.wrapped(emitter, result, graph[output].dtype) if wraps else result
     emitter.origin = ""
     for name in graph.outputs:
         if name not in names:

@@ -14,23 +14,24 @@ from ..graph.emit import Emitter
 from ..graph.ir import DType, Function, Reduction
 from ..graph.scalar import Scalar
 from .lower_integer import divide
-from .operators import Call, lowers
+from .operators import EIGHT_BITS, Call, lowers
 
-__all__: list[str] = []
+__all__ = ["round_to_even", "wrapped"]
 
 F = Function
 LARGEST_POWER = 8
+FAR = 8.0                # gelu(8) is 8
 
 UNARY = {
     "Abs": lambda x: x.maximum(x * -1), "Neg": lambda x: x * -1, "Relu": lambda x: x.maximum(0) if x.integer else x.apply(F.RELU),
     "Exp": lambda x: x.apply(F.EXP), "Log": lambda x: x.apply(F.LOG), "Reciprocal": lambda x: x.apply(F.RECIPROCAL),
     "Sqrt": lambda x: x.apply(F.SQRT), "Tanh": lambda x: x.apply(F.TANH), "Sigmoid": lambda x: x.apply(F.SIGMOID),
     "Sin": lambda x: x.apply(F.SIN), "Cos": lambda x: x.apply(F.COS), "Silu": lambda x: x.apply(F.SILU),
-    "Sign": lambda x: (x > 0).to_float() - (x < 0).to_float() if not x.integer else (x > 0) - (x < 0),
+    "Sign": lambda x: (x > 0) - (x < 0) if x.integer else x.equals(x).select((x > 0).to_float() - (x < 0).to_float(), x),
     "Floor": lambda x: _floor(x), "Ceil": lambda x: _floor(x * -1.0) * -1.0, "Not": lambda x: x.equals(0), "Erf": lambda x: _erf(x),
     "Softplus": lambda x: x.apply(F.RELU) + ((x.maximum(x * -1.0) * -1.0).apply(F.EXP) + 1.0).apply(F.LOG),
     "Softsign": lambda x: x * (x.maximum(x * -1.0) + 1.0).apply(F.RECIPROCAL),
-    "Round": lambda x: _round(x),
+    "Round": lambda x: round_to_even(x),
     "Mish": lambda x: x * (x.apply(F.RELU) + ((x.maximum(x * -1.0) * -1.0).apply(F.EXP) + 1.0).apply(F.LOG)).apply(F.TANH),
     "HardSwish": lambda x: x * (x * (1 / 6) + 0.5).maximum(0.0).minimum(1.0),
 }
@@ -43,22 +44,23 @@ BINARY = {
 }
 
 
-def _floor(x: Scalar) -> Scalar:
-    """Of |x| < 2^31."""
+def _floor(x: Scalar, near: bool = False) -> Scalar:
+    """Of any number: those from 2^23 on are whole, infinite, or none. ``near``: of one below 2^31, in fewer steps."""
     whole = x.to_integer().to_float()
+    whole = whole if near else (x * x < 2.0**46).select(whole, x)
     return whole - (x < whole).to_float()
 
 
-def _round(x: Scalar) -> Scalar:
-    """Half to even."""
-    low = _floor(x)
+def round_to_even(x: Scalar, near: bool = False) -> Scalar:
+    """Half to even; ``near``: of a number below 2^31."""
+    low = _floor(x, near)
     rest = x - low
     return low + (rest > 0.5).to_float() + (rest.equals(0.5) & low.to_integer() & 1).to_float()
 
 
 def _erf(x: Scalar) -> Scalar:
     """2 Phi(x sqrt 2) - 1, and two terms of the series where that cancels."""
-    wide = x * sqrt(2.0)
+    wide = (x * sqrt(2.0)).maximum(-FAR).minimum(FAR)
     far = wide.apply(F.GELU) * wide.apply(F.RECIPROCAL) * 2.0 - 1.0
     near = x * (x * x * (-2 / (3 * sqrt(pi))) + 2 / sqrt(pi))
     return (x * x < 0.05**2).select(near, far)
@@ -182,12 +184,19 @@ def _with_alpha(e: Emitter, call: Call) -> str:
     return e.map(function, call[0], dtype=call.output_dtype())
 
 
+def wrapped(e: Emitter, x: str, kind: DType) -> str:
+    """Whole numbers, their lowest eight bits taken as an INT8 or UINT8."""
+    if kind is DType.UINT8:
+        return e.map(lambda value: value.to_integer() & 255, x)
+    return e.map(lambda value: value.to_integer().apply(F.SHL, 24).apply(F.SAR, 24), x)
+
+
 @lowers("Cast")
 def _cast(e: Emitter, call: Call) -> str:
     source, target = call.tensor(0).dtype, call.output().dtype
+    if target in EIGHT_BITS and source not in (target, DType.BOOL):
+        return wrapped(e, call[0], target)
     if source is target or (not source.is_float and not target.is_float and target is not DType.BOOL):
-        if target is DType.INT8 or source is DType.INT8:
-            raise call.error("INT8 is a type of weights only")
         return call[0]
     if target is DType.BOOL:
         return e.map(lambda x: x.equals(0).equals(0), call[0])
@@ -203,44 +212,6 @@ def _identity(e: Emitter, call: Call) -> str:
     if call.node.op == "Dropout" and call.has(2) and call.constant(2).any():
         raise call.error("dropout in training mode is not there")
     return call[0]
-
-
-@lowers("DequantizeLinear")
-def _dequantize(e: Emitter, call: Call) -> str:
-    """(x - zero) * scale; a scale per axis is shaped so that it broadcasts."""
-    if call.get("block_size", 0):
-        raise call.error("block_size is not there")
-    if call.tensor(0).dtype not in (DType.INT8, DType.INT32):
-        raise call.error(f"{call.tensor(0)}: quantised weights are INT8")
-    scale, zero = _scale_and_zero(call)
-    if zero.any():
-        return e.map(lambda x, s, z: (x - z).to_float() * s, call[0], e.constant(scale), e.constant(zero), dtype=call.output_dtype())
-    return e.map(lambda x, s: x.to_float() * s, call[0], e.constant(scale), dtype=call.output_dtype())
-
-
-@lowers("QuantizeLinear")
-def _quantize(e: Emitter, call: Call) -> str:
-    """To the nearest INT8, held as INT32. x / scale is a product with the reciprocal: a value that lies between two steps to the last bit
-    may go to the other."""
-    if call.get("block_size", 0) or call.output().dtype is not DType.INT8:
-        raise call.error(f"{call.output()}: values are quantised to INT8, without blocks")
-    scale, zero = _scale_and_zero(call)
-    if not zero.any():
-        return e.map(lambda x, s: _round((x * s).maximum(-128.0).minimum(127.0)).to_integer(), call[0], e.floats(1 / scale))
-    low, high = (e.floats(bound - zero.astype(np.float64)) for bound in (-128, 127))
-    whole = e.map(lambda x, s, a, b: _round((x * s).maximum(a).minimum(b)).to_integer(), call[0], e.floats(1 / scale), low, high)
-    return e.map(lambda x, z: x + z, whole, e.constant(zero))
-
-
-def _scale_and_zero(call: Call) -> tuple[np.ndarray, np.ndarray]:
-    """FP32 and INT32, one value or shaped so that they broadcast along the axis."""
-    scale, zero = call.constant(1), call.constant(2, np.zeros(1, np.int8)).astype(np.int32)
-    rank, axis = len(call.shape(0)), call.axis(1) if call.shape(0) else 0
-
-    def placed(value: np.ndarray) -> np.ndarray:
-        return value.reshape(()) if value.size == 1 else value.reshape([-1 if other == axis else 1 for other in range(rank)])
-
-    return placed(scale), placed(zero)
 
 
 @lowers("BatchNormalization")

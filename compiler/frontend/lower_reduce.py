@@ -24,7 +24,7 @@ def _reduce_log(e: Emitter, call: Call) -> str:
     axes, x, keep = axes or range(len(call.shape(0))), call[0], bool(call.get("keepdims", 1))
     if call.node.op == "ReduceLogSum":
         return e.map(lambda total: total.apply(F.LOG), e.reduce(Reduction.SUM, x, axes, keep), dtype=call.output_dtype())
-    top = e.reduce(Reduction.MAX, x, axes)
+    top = e.map(lambda top: (top * 0.0).equals(0.0).select(top, 0.0), e.reduce(Reduction.MAX, x, axes))     # infinities are no shift
     total = e.reduce(Reduction.SUM, e.map(lambda value, top: (value - top).apply(F.EXP), x, top), axes)
     return e.reshape(e.map(lambda total, top: total.apply(F.LOG) + top, total, top, dtype=call.output_dtype()), call.output().shape)
 

@@ -10,9 +10,11 @@ import numpy as np
 from ..graph.emit import Emitter
 from ..graph.ir import DType, Graph, GraphError, Node, Tensor
 
-__all__ = ["FOLDED", "LOWERINGS", "Call", "core_dtype", "core_value", "lowers", "missing", "supported"]
+__all__ = ["EIGHT_BITS", "FOLDED", "LOWERINGS", "Call", "core_dtype", "core_value", "lowers", "missing", "supported"]
 
 LOWERINGS: dict[str, Callable[[Emitter, Call], str | list[str]]] = {}
+
+EIGHT_BITS = {DType.INT8: (-128, 127), DType.UINT8: (0, 255)}       # held as INT32; their bounds
 
 # Only of constants, or of shapes: constant folding has removed them before lowering, as any other operator of constants alone.
 FOLDED = frozenset({"Constant", "ConstantOfShape", "EyeLike", "NonZero", "Range", "Shape", "Size"})
@@ -109,13 +111,13 @@ class Call:
 
 
 def core_dtype(kind: DType) -> DType:
-    """INT32 for INT64 and BOOL."""
-    return kind if kind.is_core else DType.INT32
+    """INT32 for everything that is no float."""
+    return kind if kind.is_float else DType.INT32
 
 
 def core_value(tensor: Tensor) -> np.ndarray:
-    """A constant in a type that core graphs have: INT64 and BOOL as INT32."""
+    """A constant in a type of :func:`core_dtype`."""
     value = tensor.value
     if tensor.dtype is DType.INT64 and value.size and (value.min() < -2**31 or value.max() >= 2**31):
         raise GraphError(f"constant {tensor.name!r} holds {value.min()} to {value.max()}, which INT32 does not")
-    return value if tensor.dtype.is_core else value.astype(np.int32)
+    return value if tensor.dtype.is_float else value.astype(np.int32)

@@ -33,6 +33,7 @@ class Builder:
         self._outputs: list[onnx.ValueInfoProto] = []
         self._constants: dict[str, np.ndarray] = {}
         self._names: set[str] = set()
+        self._automatic: dict[str, Value] = {}         # by a name that nobody asked for
         self._scope: list[str] = []
         self._next_scope = ""
 
@@ -48,7 +49,8 @@ class Builder:
             value = value.astype(self.dtype.numpy)
         name = self._fresh(name)
         self._constants[name] = value
-        return Value(self, name)
+        self._automatic[name] = made = Value(self, name)
+        return made
 
     def output(self, name: str, value: Value, dtype: DType | None = None) -> None:
         """Names an output of the graph."""
@@ -64,6 +66,7 @@ class Builder:
         made = [self._fresh(base) for _ in range(outputs)]
         self._nodes.append(helper.make_node(op, names, made, name=made[0], **attributes))
         values = tuple(Value(self, name) for name in made)
+        self._automatic |= zip(made, values, strict=True)
         return values if outputs > 1 else values[0]
 
     def scope(self, name: str) -> Builder:
@@ -94,10 +97,23 @@ class Builder:
         return each if isinstance(each, Value) else self.constant(each)
 
     def _claim(self, name: str) -> str:
-        if name in self._names:
+        """``name``, now taken; an automatic name gives way."""
+        if value := self._automatic.pop(name, None):
+            self._rename(value)
+        elif name in self._names:
             raise GraphError(f"graph {self.name!r} has two tensors named {name!r}")
         self._names.add(name)
         return name
+
+    def _rename(self, value: Value) -> None:
+        """Another automatic name for a value, wherever it is named."""
+        old, value.name = value.name, self._fresh(value.name)
+        self._automatic[value.name] = value
+        if old in self._constants:
+            self._constants[value.name] = self._constants.pop(old)
+        for node in self._nodes:
+            for names in (node.input, node.output):
+                names[:] = [value.name if name == old else name for name in names]
 
     def _fresh(self, base: str) -> str:
         name, number = base, 0

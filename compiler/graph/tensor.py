@@ -23,18 +23,19 @@ class DType(Enum):
     BF16 = "bf16"
     INT32 = "int32"        # also truth values, 0 and 1
     INT8 = "int8"          # in memory only: a MAP reads it as an INT32, a MATMUL as weights without their scales
-    INT64 = "int64"        # in imported graphs only, as is BOOL: lowering makes them INT32
+    INT64 = "int64"        # in imported graphs only, as are BOOL and UINT8: lowering makes them INT32
     BOOL = "bool"
+    UINT8 = "uint8"
 
     @property
     def numpy(self) -> np.dtype:
         return np.dtype({DType.FP32: np.float32, DType.BF16: ml_dtypes.bfloat16, DType.INT32: np.int32, DType.INT8: np.int8,
-                         DType.INT64: np.int64, DType.BOOL: np.bool_}[self])
+                         DType.INT64: np.int64, DType.BOOL: np.bool_, DType.UINT8: np.uint8}[self])
 
     @property
     def is_core(self) -> bool:
         """Whether core graphs, and the hardware, have it."""
-        return self not in (DType.INT64, DType.BOOL)
+        return self not in (DType.INT64, DType.BOOL, DType.UINT8)
 
     @property
     def bytes(self) -> int:

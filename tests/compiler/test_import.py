@@ -59,8 +59,8 @@ def test_older_opsets_are_converted():
 
 
 @pytest.mark.parametrize("condition", [True, False, None])
-def test_an_if_of_a_known_condition_is_its_branch(condition):
-    """Branches read tensors from outside, have constants of their own, and may hand on what is not theirs; by values it is refused."""
+def test_an_if_is_the_branch_that_is_taken(condition):
+    """Branches read tensors from outside, have constants of their own, and may hand on what is not theirs; by values, both are computed."""
     x = np.random.default_rng(3).standard_normal((2, 3)).astype(np.float32)
     value = helper.make_tensor_value_info("t", TensorProto.FLOAT, None)
     then = helper.make_graph([helper.make_node("Mul", ["h", "c"], ["t"])], "then", [], [value],
@@ -73,11 +73,9 @@ def test_an_if_of_a_known_condition_is_its_branch(condition):
                               [helper.make_tensor_value_info("y", TensorProto.FLOAT, x.shape)],
                               [numpy_helper.from_array(np.float32(0), "zero"), numpy_helper.from_array(np.array(bool(condition)), "c")])
     made = import_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)]))
-    if condition is None:
-        with pytest.raises(GraphError, match="operator If of node 'choice': its condition depends on values"):
-            infer(made)
-        return
-    np.testing.assert_allclose(run(front(made), {"x": x})["y"], np.exp(x) * (3 if condition else 1), rtol=1e-6)
+    for values in (x, -np.abs(x)):
+        taken = values.max() > 0 if condition is None else condition
+        np.testing.assert_allclose(run(front(made), {"x": values})["y"], np.exp(values) * (3 if taken else 1), rtol=1e-6)
 
 
 def test_free_dimensions_are_bound():
@@ -114,8 +112,32 @@ def test_damaged_files(tmp_path):
     model = tiny(shape=(2, 3))
     model.graph.node[0].input[0] = "nobody"
     path.write_bytes(model.SerializeToString())
-    with pytest.raises(GraphError, match="nobody"):
+    with pytest.raises(GraphError, match=r"nobody.*the_node.* is not output of any previous"):
         load(path)
+    path.write_bytes(tiny("Nothing", shape=(2, 3)).SerializeToString())
+    with pytest.raises(GraphError, match="operator Nothing of node 'the_node' is not there; there are"):
+        load(path)
+
+
+def test_outputs_that_no_node_makes():
+    model = tiny(shape=(2, 3))
+    model.graph.output.append(model.graph.input[0])
+    with pytest.raises(GraphError, match="output 'x' is an input, too"):
+        import_model(model)
+    del model.graph.output[:]
+    with pytest.raises(GraphError, match="graph 'tiny' has no outputs"):
+        import_model(model)
+
+
+def test_an_initializer_is_the_default_of_an_input():
+    model = tiny("Add", shape=(2, 3))
+    model.graph.node[0].input.append("w")
+    model.graph.input.append(helper.make_tensor_value_info("w", TensorProto.FLOAT, (3,)))
+    model.graph.initializer.append(numpy_helper.from_array(np.full(3, 5, np.float32), "w"))
+    x = np.ones((2, 3), np.float32)
+    assert (run(front(import_model(model)), {"x": x})["y"] == 6).all()
+    other = front(import_model(model, {"x": (2, 3), "w": (3,)}))
+    assert (run(other, {"x": x, "w": np.arange(3, dtype=np.float32)})["y"] == [1, 2, 3]).all()
 
 
 def model_of_many_types():
@@ -178,6 +200,23 @@ def test_builder():
         b.input("x", (1,))
     with pytest.raises(GraphError, match="operator Det of node"):
         b.op("Det", x)
+
+
+def test_automatic_names_of_a_builder_give_way():
+    b = Builder("names")
+    x = b.input("x", (2, 3))
+    first = x.relu()
+    second = first * b.constant(2.0, "scale")
+    b.output("relu", second)
+    b.output("scale", first)
+    z = b.input("mul", (2, 3))
+    b.output("z", second + z)
+    values = {"x": np.linspace(-1, 1, 6, dtype=np.float32).reshape(2, 3), "mul": np.ones((2, 3), np.float32)}
+    found, positive = run(front(b.graph()), values), np.maximum(values["x"], 0)
+    for name, expected in {"relu": positive * 2, "scale": positive, "z": positive * 2 + 1}.items():
+        np.testing.assert_allclose(found[name], expected)
+    with pytest.raises(GraphError, match="two tensors named 'relu'"):
+        b.output("relu", first)
 
 
 @pytest.mark.parametrize("opset", [17, 18, 21])

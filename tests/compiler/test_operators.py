@@ -169,7 +169,8 @@ def test_recurrent(op, gates, attributes):
 
 
 TESTED_ELSEWHERE = {"LSTM", "GRU", "RNN",
-                    "Attention", "RotaryEmbedding", "TensorScatter", "RMSNormalization", "Swish", "Split", "TopK", "Silu", "Dropout"}
+                    "Attention", "RotaryEmbedding", "TensorScatter", "RMSNormalization", "Swish", "Split", "TopK", "Silu", "Dropout",
+                    "DynamicQuantizeLinear"}
 
 
 def test_none_is_forgotten():

@@ -28,6 +28,8 @@ SUMMED = {"x": (WIDE // 64).astype(np.int32)}
 FRACTION = {"x": RANDOM.uniform(-0.99, 0.99, (3, 40)).astype(np.float32)}
 ANGLES = {"x": np.concatenate([normal(40) * 3, [0, 1, -1, 1e-6]]).astype(np.float32)}
 SPECIAL = {"x": np.array([1, np.nan, np.inf, -np.inf, 0], np.float32)}
+EVERY_KIND = np.array([1, np.nan, np.inf, -np.inf, 0, 2.5, -2.5, 3e38, -3e9, 8388607.5, -8388609], np.float32)
+INFINITE_ROWS = np.array([[np.nan, 1, 2], [np.inf, 1, 2], [-np.inf, -np.inf, -np.inf], [-np.inf, 1, 88]], np.float32)
 NO_REGION = np.zeros(0, np.float32)
 
 CASES = {
@@ -35,6 +37,8 @@ CASES = {
     **{op: (op, FRACTION, {}, {}) for op in ("Asin", "Acos", "Atanh")}, "Acosh": ("Acosh", {"x": np.abs(normal(9)) + 1}, {}, {}),
     "Atan of infinities": ("Atan", {"x": SPECIAL["x"][2:]}, {}, {}),
     "IsNaN": ("IsNaN", SPECIAL, {}, {}), "IsInf": ("IsInf", SPECIAL, {}, {}),
+    **{f"{op} of infinities": (op, {"x": EVERY_KIND}, {}, {}) for op in ("Floor", "Ceil", "Round", "Sign", "Erf")},
+    "ReduceLogSumExp of infinities": ("ReduceLogSumExp", {"x": INFINITE_ROWS}, {"a": ints(1)}, {}),
     "IsInf negative": ("IsInf", SPECIAL, {}, {"detect_positive": 0}),
     "Div": ("Div", PAIR, {}, {}), "Mod": ("Mod", PAIR, {}, {}), "Mod of C": ("Mod", PAIR, {}, {"fmod": 1}),
     "Mod of floats": ("Mod", {"x": normal(4, 5) * 5, "y": normal(5) + 3}, {}, {"fmod": 1}),
