@@ -11,7 +11,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from hw.common.nest import Loop, Nest, ProgramError
+from hw.common.errors import ProgramError
+from hw.common.nest import Loop, Nest
 from hw.config import AGCUConfig
 
 __all__ = [

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-__all__ = ["Loop", "Nest", "ProgramError"]
+from .errors import ProgramError
 
-
-class ProgramError(ValueError):
-    """A program that the unit cannot run as it is meant; the message names the field, its value and the limit."""
+__all__ = ["Loop", "Nest"]
 
 
 @dataclass(frozen=True)

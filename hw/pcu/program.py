@@ -1,10 +1,10 @@
 """Typed programs of a PCU: what a person or the compiler fills in, checked against the hardware and packed into bits."""
 
+from hw.common.errors import ProgramError
 from hw.common.program import field_position
 from hw.config import PCUConfig
 
 from .layout import pcu_layout
-from .program_fields import ProgramError
 from .simd_program import (
     Input,
     Mask,

@@ -1,16 +1,13 @@
-"""What both kinds of program of a PCU share: refusals, loops, outputs."""
+"""What both kinds of program of a PCU share: checks, loops, outputs."""
 
 from __future__ import annotations
 
+from hw.common.errors import ProgramError
 from hw.config import PCUConfig
 
 from .layout import levels
 
-__all__ = ["ProgramError", "bounds", "output_fields", "require"]
-
-
-class ProgramError(ValueError):
-    """A program that the hardware cannot run; the message names the field, its value and the limit."""
+__all__ = ["bounds", "output_fields", "require"]
 
 
 def require(condition: bool, message: str) -> None:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hw.common.nest import Loop, Nest, ProgramError
+from hw.common.errors import ProgramError
+from hw.common.nest import Loop, Nest
 from hw.config import PMUConfig
 
 from .address import Counter, Scalar, Sequence, Shard, Stage
