@@ -10,25 +10,17 @@ from typing import Annotated
 import numpy as np
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from hw.config import PRESETS, preset
 
+from .cli_options import Preset, console
 from .files import write_whole
 
-__all__ = ["register"]
+__all__ = ["asm", "disasm", "regs", "top"]
 
-console = Console()
-Preset = Annotated[str, typer.Option("--preset", help=f"Size of the device: {', '.join(PRESETS)}.")]
 BAR = 8                          # characters; the table fits in 80 columns
-
-
-def register(app: typer.Typer) -> None:
-    """Adds the commands to ``app``."""
-    for command in (asm, disasm, regs, top):
-        app.command()(command)
 
 
 def asm(file: Annotated[Path, typer.Argument(help="Text of a kernel, or of a schedule (name ending in .sched).")],
