@@ -7,7 +7,8 @@ Metrics: ``share_of_ddr_peak``, beats copied (or filled) times the cycles that a
 another AGCU streams from HBM into a kernel that takes R vectors a cycle from a buffer; "shared, 2 x R": two of them do.
 ``stream_vectors_per_cycle``: what these kernels got, alone and shared; ``kept_of_alone``: both sides' shared rate over their rate
 alone. ``share_of_hbm_peak``: several AGCUs stream at once from random places, each as fast as it can, over the peak of all HBM
-channels. Every copy is compared.
+channels; "two engines": what two load engines of one AGCU get together, in vectors a cycle, alone and beside streams of other
+AGCUs. Every copy is compared.
 """
 
 from __future__ import annotations
@@ -43,10 +44,12 @@ class Copies:
         beat = self.config.beat_bytes
         return int(self.random.integers(self.config.hbm.bytes // 4 // beat, self.config.hbm.bytes // 2 // beat - beats)) * beat
 
-    def _streams(self, agcus) -> None:
+    def _streams(self, agcus, engines: int = 1) -> None:
+        """``engines``: load engines of the first one, each with a stream of its own; the others use one."""
         loops = (Loop(STREAM, self.config.beat_bytes), Loop(60_000))
-        for agcu in agcus:
-            self.system.program(agcu, AGCUProgram(loads=(LoadProgram(loops=loops, base=self._place(STREAM)),)))
+        for number, agcu in enumerate(agcus):
+            loads = [LoadProgram(loops=loops, base=self._place(STREAM)) for _ in range(1 if number else engines)]
+            self.system.program(agcu, AGCUProgram(loads=tuple(loads)))
         self.bench.pulse("execute", sum(1 << agcu for agcu in agcus))
         self.bench.tick(WARM)
 
@@ -58,6 +61,18 @@ class Copies:
         self.bench.tick(cycles)
         self.system.check()
         return (sum(self.system.vectors(agcu) for agcu in agcus) - sum(before)) / cycles
+
+    def two_engines(self, streams: int, cycles: int) -> tuple[float, float]:
+        """Vectors a cycle of two load engines of the first AGCU, and of each of ``streams`` other AGCUs. The engines' are what the devices
+        have read and the others have not been given (to one per cent: some beats are on their way)."""
+        agcus = range(1 + streams)
+        self.system.start(take=tuple(agcus), paces={agcu: [0] for agcu in agcus})
+        self._streams(agcus, engines=2)
+        before, read = [self.system.vectors(agcu) for agcu in agcus[1:]], self.system.memory_beats()
+        self.bench.tick(cycles)
+        self.system.check()
+        others = sum(self.system.vectors(agcu) for agcu in agcus[1:]) - sum(before)
+        return (self.system.memory_beats() - read - others) / cycles, others / cycles / max(1, streams)
 
     def copy(self, source: int | None, target: int, beats: int, streams: int = 0, pace=None) -> tuple[float, float]:
         """Copies from tier to tier (None: a fill), beside the streams of the first AGCUs. Returns (share of the DDR peak, vectors of
@@ -92,7 +107,7 @@ def run(config: RDUConfig, console, *, full: bool = False, kib: int = 128, seed:
         raise ValueError(f"kib={kib} must be even, from 2 to 1024")
     metrics, beats = [], (kib << 10) // config.beat_bytes
     agcus = len(config.agcu_ports) - 1
-    with steps(console, "building the memory system", 3 + 3 * len(PACES) + 2) as step:
+    with steps(console, "building the memory system", 3 + 3 * len(PACES) + 5) as step:
         copies = Copies(config, seed)
         limit = dram_timing(config.ddr, config.beat_bytes).refresh_limit
         alone = {}
@@ -120,4 +135,11 @@ def run(config: RDUConfig, console, *, full: bool = False, kib: int = 128, seed:
             rates = [copies.stream(range(count), [0], 32_000) / config.hbm.channels for _ in range(4)]
             metrics += [metric("share_of_hbm_peak", f"{count} streams, mean of 4 places", float(np.mean(rates)), "ratio"),
                         metric("share_of_hbm_peak", f"{count} streams, least of 4 places", min(rates), "ratio")]
+        for count, case in zip(range(agcus + 1), ("two engines alone", "two engines beside a stream", "two engines beside two streams"),
+                               strict=False):
+            step(case)
+            rates = np.mean([copies.two_engines(count, 20_000) for _ in range(4)], axis=0)
+            metrics.append(metric("stream_vectors_per_cycle", case, float(rates[0]), "vectors/cycle"))
+            if count:
+                metrics.append(metric("stream_vectors_per_cycle", f"{case}: each stream", float(rates[1]), "vectors/cycle"))
     return metrics

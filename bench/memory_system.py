@@ -34,7 +34,8 @@ class MemorySystem(wiring.Component):
     """Everything of a socket between the tile and the DRAM devices.
 
     Members: ``program[i]``, ``execute`` (bit i) In, ``busy`` (bit i), ``fault[i]`` Out: of AGCU i; ``vector[i]`` Out stream: what
-    load engine 0 of AGCU i emits, behind a buffer of :data:`BUFFER_VECTORS`. ``given[i]`` In stream: what its store engine 0 takes.
+    load engine 0 of AGCU i emits, behind a buffer of :data:`BUFFER_VECTORS`; what its other engines emit is taken
+    at once. ``given[i]`` In stream: what its store engine 0 takes.
     ``loop`` In, bit i: the stream of load engine 0 turns round into store engine 0 instead, as a copy kernel's does.
     ``peer_tx[k]``, ``peer_rx[k]``, ``flush``: if the configuration has peer links.
     ``first_channel``: number of the first device model.
@@ -70,6 +71,7 @@ class MemorySystem(wiring.Component):
                 out.ready.eq(back.ready & looped | buffer.w_rdy & ~looped), buffer.w_en.eq(out.valid & ~looped),
                 buffer.w_data.eq(out.payload), self.vector[number].valid.eq(buffer.r_rdy),
                 self.vector[number].payload.eq(buffer.r_data), buffer.r_en.eq(self.vector[number].ready),
+                *(other.ready.eq(1) for other in agcu.vector_out[1:]),
             ]
         tiers = [config.hbm] * config.hbm.channels + [config.ddr] * config.ddr.channels
         for number, (tier, port) in enumerate(zip(tiers, [*tln.hbm, *tln.ddr], strict=True)):
