@@ -28,7 +28,7 @@ from compiler.graph.ir import (
     row_major,
 )
 
-__all__ = ["INDEX", "Builder", "S", "X", "inputs_of", "perceptron", "random_graph", "same_bits", "softmax"]
+__all__ = ["INDEX", "Builder", "S", "X", "check_run", "inputs_of", "perceptron", "random_graph", "same_bits", "softmax"]
 
 
 def X(number: int) -> tuple[str, int]:
@@ -146,6 +146,17 @@ def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
     def bits(x):
         return np.ascontiguousarray(x).view({4: np.uint32, 2: np.uint16, 1: np.uint8}[x.dtype.itemsize])
     return a.shape == b.shape and bool((bits(a) == bits(b)).all())
+
+
+def check_run(device, graph: Graph, program, seed: int = 0):
+    """Runs ``program``, compiled from ``graph``, on random inputs: every output has the bits of its reference. Returns the statistics."""
+    inputs = inputs_of(graph, seed)
+    expected = program.reference(inputs)
+    outputs, statistics = program.run(device, inputs, max_cycles=100_000)
+    program.release(device)
+    for name in graph.outputs:
+        assert same_bits(outputs[name], expected[name]), f"{graph.dump()}\noutput {name} differs"
+    return statistics
 
 
 SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 24)

@@ -11,7 +11,7 @@ from hw.config import preset
 from sim.device import VerilatedBackend
 from sw_driver.device import Device
 
-from .graphs import Builder, S, X, inputs_of, perceptron, random_graph, same_bits
+from .graphs import Builder, S, X, check_run, inputs_of, perceptron, random_graph, same_bits
 
 CONFIG = preset("small")
 
@@ -23,14 +23,7 @@ def device():
 
 
 def check(device, graph, fuse, seed=0):
-    program = compile(graph, CONFIG, fuse=fuse)
-    inputs = inputs_of(graph, seed)
-    expected = program.reference(inputs)
-    outputs, statistics = program.run(device, inputs, max_cycles=100_000)
-    program.release(device)
-    for name in graph.outputs:
-        assert same_bits(outputs[name], expected[name]), f"{graph.dump()}\noutput {name} differs"
-    return statistics
+    return check_run(device, graph, compile(graph, CONFIG, fuse=fuse), seed)
 
 
 @pytest.mark.parametrize("fuse", ["none", "op", "full"])

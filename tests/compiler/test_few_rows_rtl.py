@@ -12,7 +12,7 @@ from hw.pcu.program import SystolicProgram
 from sim.device import VerilatedBackend
 from sw_driver.device import Device
 
-from .graphs import Builder, X, inputs_of, same_bits
+from .graphs import Builder, X, check_run
 
 TINY, BF16 = preset("tiny"), DType.BF16
 
@@ -33,12 +33,7 @@ def test_one_row(device, k, columns, fuse):
     where = layout(graph, ())
     programs = [unit.program for piece in single(where, TINY, graph.nodes[0]) for unit in piece.net.of_kind("pcu")]
     assert any(isinstance(program, SystolicProgram) and program.stages_per_row == 2 for program in programs)
-    program = compile(graph, TINY, fuse=fuse)
-    inputs = inputs_of(graph)
-    outputs, _ = program.run(device, inputs, max_cycles=100_000)
-    expected = program.reference(inputs)
-    assert all(same_bits(outputs[name], expected[name]) for name in graph.outputs)
-    program.release(device)
+    check_run(device, graph, compile(graph, TINY, fuse=fuse))
 
 
 def test_where_it_does_not_pay():

@@ -9,7 +9,7 @@ from hw.config import preset
 from sim.device import VerilatedBackend
 from sw_driver.device import Device
 
-from .graphs import Builder, X, inputs_of, same_bits
+from .graphs import Builder, X, check_run
 
 TINY = preset("tiny")
 
@@ -23,11 +23,7 @@ def device():
 def kernels(device, graph) -> list[tuple[str, ...]]:
     """Runs the graph; the nodes of each kernel."""
     program = compile(graph, TINY)
-    inputs = inputs_of(graph)
-    outputs, _ = program.run(device, inputs, max_cycles=100_000)
-    expected = program.reference(inputs)
-    assert all(same_bits(outputs[name], expected[name]) for name in graph.outputs), graph.dump()
-    program.release(device)
+    check_run(device, graph, program)
     ops = {node.name: node.op for node in program.graph.nodes}
     return [tuple(ops[name] for name in launch.nodes) for launch in program.launches]
 

@@ -11,7 +11,7 @@ from hw.config import preset
 from sim.device import VerilatedBackend
 from sw_driver.device import Device
 
-from .graphs import INDEX, Builder, S, X, inputs_of, same_bits
+from .graphs import INDEX, Builder, S, X, check_run, inputs_of, same_bits
 
 TINY = preset("tiny")
 # Quotient and remainder, tails between arithmetic, three operands, a position, values that several parts use.
@@ -40,9 +40,5 @@ def test_on_the_device():
     with Device(VerilatedBackend(TINY)) as device:
         for fuse in ("none", "full"):
             program = compile(graph, TINY, fuse=fuse)
-            inputs = inputs_of(graph)
-            outputs, _ = program.run(device, inputs, max_cycles=100_000)
-            expected = program.reference(inputs)
-            assert all(same_bits(outputs[name], expected[name]) for name in graph.outputs)
-            program.release(device)
+            check_run(device, graph, program)
     assert any(node.op is Core.COPY for node in program.graph.nodes)
