@@ -24,6 +24,7 @@ from .graph.pattern import NotAffine, Pattern
 from .mapping.copying import map_copy
 from .mapping.homes import Layout, layout, with_copy
 from .mapping.matmul import map_matmul
+from .mapping.memory import check_size
 from .mapping.moves import map_gather, map_update
 from .mapping.section import Section
 from .mapping.sections import LAUNCH, sections
@@ -52,6 +53,7 @@ def compile(graph: Graph, config: RDUConfig, *, fuse: str = "full", seed: int = 
     """
     if fuse not in FUSIONS:
         raise CompileError(f"fuse={fuse!r} does not exist", way_out=f"choose one of {', '.join(FUSIONS)}")
+    check_size(graph, config)
     tell = progress or (lambda _: None)
     settings = {"throttle": throttle, "bank_bits": bank_bits}
     narrow = with_int8(graph) if int8 else graph

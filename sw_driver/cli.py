@@ -47,7 +47,8 @@ def main() -> None:
         text = error.args[0] if isinstance(error, KeyError) and error.args else error        # str(KeyError) is in quotes
         if isinstance(error, OSError) and error.filename:
             text = f"{error.filename}: {error.strerror}"
-        print("rdu:", "; ".join(str(text).splitlines()) or type(error).__name__, file=sys.stderr)
+        line = "; ".join(str(text).splitlines()) or type(error).__name__
+        print("rdu:", "".join(each if each.isprintable() else repr(each)[1:-1] for each in line), file=sys.stderr)
         sys.exit(1)
 
 

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from hw.config import preset
 
 from .cli_options import Json, Preset, console, save_json
+from .files import check_target
 
 __all__ = ["chat", "coe", "coe_llm", "run_command"]
 
@@ -57,6 +59,8 @@ def run_command(model: Annotated[Path, typer.Argument(help="An ONNX file, or a c
     from .device import Device
 
     config = preset(preset_name)
+    for target in filter(None, (output_file, json_file, save)):
+        check_target(target)
     arrays = None if input_file is None else load_arrays(input_file)
     with console.status("compiling") as status:
         if is_image(model):
@@ -66,7 +70,7 @@ def run_command(model: Annotated[Path, typer.Argument(help="An ONNX file, or a c
             if arrays is not None:
                 checked(compiled.imported, arrays)
         else:
-            compiled = compile_model(model, config, arrays, fuse=fuse, dump=dump, progress=status.update)
+            compiled = compile_model(model, config, arrays, fuse=fuse, dump=dump, progress=lambda text: status.update(escape(text)))
         if save is not None:
             save_compiled(compiled, save)
         from sim.device import open_backend  # the driver and the compiler know no simulator until they run
@@ -77,7 +81,7 @@ def run_command(model: Annotated[Path, typer.Argument(help="An ONNX file, or a c
             outputs, report = run_model(compiled, device, arrays, seed=seed, counters=counters)
     if output_file is not None:
         save_arrays(output_file, outputs)
-    table = Table("", "value", title=f"{report['model']} on {config.name}, fuse {report['fuse']}")
+    table = Table("", "value", title=escape(f"{report['model']} on {config.name}, fuse {report['fuse']}"))
     for name in ("kernels", "cycles", "predicted_cycles", "operations", "operations_per_byte", "max_abs_error", "bit_exact"):
         value = report[name]
         table.add_row(name, f"{value:,}" if type(value) is int else f"{value:.4g}" if isinstance(value, float) else str(value))

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
-__all__ = ["write_whole"]
+__all__ = ["check_target", "write_whole"]
+
+
+def check_target(path: str | os.PathLike) -> None:
+    """``OSError``, as writing would raise it, if ``path`` is a folder or lies where no file can be made; makes nothing."""
+    path = Path(path).absolute()
+    folder = next(each for each in path.parents if each.exists())
+    for wrong, number, where in ((path.is_dir(), errno.EISDIR, path), (not folder.is_dir(), errno.ENOTDIR, folder),
+                                 (not os.access(folder, os.W_OK), errno.EACCES, folder)):
+        if wrong:
+            raise OSError(number, os.strerror(number), str(where))
 
 
 def write_whole(path: str | os.PathLike, content: bytes | str) -> None:

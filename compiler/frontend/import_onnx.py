@@ -34,7 +34,7 @@ def load(path: str | Path, shapes: Mapping[str, tuple[int, ...]] | None = None) 
     """The graph in an ONNX file; ``shapes`` of inputs bind their free dimensions. :class:`GraphError` says what is wrong with it."""
     path = Path(path)
     if not path.is_file():
-        raise GraphError(f"{path} does not exist")
+        raise GraphError(f"{path} {'is no file' if path.exists() else 'does not exist'}")
     try:
         model = onnx.load(path)
         if not model.graph.node:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
+from zipfile import ZipFile, ZipInfo
 
 import numpy as np
+
+from sw_driver.files import write_whole
 
 from ..graph.ir import DType, Graph, GraphError, Tensor
 from .operators import EIGHT_BITS
@@ -26,11 +30,13 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes an .npz file; BF16, which it does not know, as the same values in float32."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        np.savez(file, **{name: value.astype(np.float32) if value.dtype == DType.BF16.numpy else value
-                          for name, value in arrays.items()})
+    content = BytesIO()
+    with ZipFile(content, "w") as archive:                   # numpy.savez has arguments of its own, whose names no array may have
+        for name, value in arrays.items():
+            with archive.open(ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
+                wide = value.astype(np.float32) if value.dtype == DType.BF16.numpy else value
+                np.lib.format.write_array(file, np.asanyarray(wide), allow_pickle=False)
+    write_whole(path, content.getvalue())
 
 
 def checked(graph: Graph, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

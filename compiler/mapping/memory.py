@@ -9,8 +9,9 @@ from hw.config import RDUConfig
 from hw.tln.interleave import DEFAULT_GRANULARITY
 
 from ..errors import CompileError
+from ..graph.ir import Graph
 
-__all__ = ["SLACK", "Symbol", "allocate", "round_bytes"]
+__all__ = ["SLACK", "Symbol", "allocate", "check_size", "round_bytes"]
 
 ALIGN = 256
 LARGE = 4                # rounds of chunks from which on a symbol begins with a round
@@ -42,6 +43,16 @@ class Symbol:
 def round_bytes(config: RDUConfig) -> int:
     """Bytes of a round: one chunk in each HBM channel."""
     return config.hbm.channels * config.beat_bytes << DEFAULT_GRANULARITY
+
+
+def check_size(graph: Graph, config: RDUConfig) -> None:
+    """:class:`CompileError` if inputs, constants and outputs alone are larger than the memory: told before anything is mapped."""
+    lasting = {name: graph[name] for name in (*graph.inputs, *graph.outputs, *(tensor.name for tensor in graph.constants))}
+    needed, there = sum(tensor.bytes for tensor in lasting.values()), config.hbm.bytes + config.ddr.bytes
+    if needed > there:
+        largest = max(lasting.values(), key=lambda tensor: tensor.bytes)
+        raise CompileError(f"inputs, constants and outputs need {needed} bytes (the largest is {largest}), HBM and DDR of {config.name} "
+                           f"have {there}", way_out="use a larger preset or a smaller batch")
 
 
 def allocate(symbols: Sequence[Symbol], config: RDUConfig, reserved: int, limits: Mapping[int, int] | None = None) -> list[Symbol]:

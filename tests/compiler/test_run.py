@@ -14,12 +14,14 @@ import pytest
 
 from compiler.errors import CompileError
 from compiler.frontend.import_onnx import import_model
-from compiler.frontend.inputs import checked, save_arrays
+from compiler.frontend.inputs import checked, load_arrays, save_arrays
+from compiler.graph.builder import Builder
 from compiler.image import load_compiled, save_compiled
 from compiler.run import compile_graph
 from hw.config import preset
 from models import entry
 from sw_driver import cli
+from sw_driver.cli_options import save_json
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,7 +71,9 @@ def test_wrong_use_is_one_line(folder, capsys, monkeypatch):
         ((model, "--input", folder / "damaged.npz"), "no .npz file"),
         ((model, "--input", folder / "shape.npz"), "'pictures' is [16, 65], the model wants [16, 64]"),
         ((model, "--input", folder / "name.npz"), "input 'pictures' is missing; there is no input 'picture'"),
-        ((model, "--fuse", "some"), "fuse='some'"), ((model, "--preset", "huge"), "huge"),
+        ((folder,), "is no file"), ((model, "--output", folder), f"{folder}: Is a directory"),
+        ((model, "--save", model / "x.rdu"), f"{model}: Not a directory"), ((model, "--fuse", "some"), "fuse='some'"),
+        ((model, "--preset", "huge"), "huge"),
     ]:
         monkeypatch.setattr(sys, "argv", ["rdu", "run", *map(str, words), "--json", str(folder / "no" / "report.json")])
         with pytest.raises(SystemExit) as end:
@@ -125,6 +129,44 @@ def _signed(whole: bytes, text: bytes) -> bytes:
     """A file with a right checksum around another structure."""
     body = len(text).to_bytes(8, "little") + text
     return whole[:8] + len(body).to_bytes(8, "little") + hashlib.sha256(body).digest() + body
+
+
+def test_names_are_data(tmp_path, capsys, monkeypatch):
+    """Names of arrays that are arguments of numpy.savez; control characters of a model in an error; numbers that JSON has not."""
+    arrays = {"file": np.ones(3, np.float32), "allow_pickle": np.arange(2), "a/b": np.zeros((), bool)}
+    save_arrays(tmp_path / "a.npz", arrays)
+    found = load_arrays(tmp_path / "a.npz")
+    assert all((found[name] == value).all() and found[name].dtype == value.dtype for name, value in arrays.items()) and len(found) == 3
+    node = onnx.helper.make_node("Nothing\x1b[31m\n", ["x"], ["y"], name="n\n")
+    values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, (3,)) for name in "xy"]
+    onnx.save(onnx.helper.make_model(onnx.helper.make_graph([node], "g", values[:1], values[1:]),
+                                     opset_imports=[onnx.helper.make_opsetid("", 21)]), tmp_path / "m.onnx")
+    monkeypatch.setattr(sys, "argv", ["rdu", "run", str(tmp_path / "m.onnx")])
+    with pytest.raises(SystemExit):
+        cli.main()
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1 and shown[:-1].isprintable() and "operator Nothing" in shown and "of node 'n\\n' is not there" in shown
+    save_json(tmp_path / "a.json", {"worst": float("nan"), "each": [float("inf"), 1.5]})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"worst": None, "each": [None, 1.5]}
+
+
+def test_what_is_larger_than_all_memory():
+    b = Builder("large")
+    b.output("y", b.input("x", (1 << 16, 1 << 12)) @ b.input("w", (1 << 12, 1 << 16)))
+    with pytest.raises(CompileError, match=r"need \d+ bytes \(the largest is y: fp32\[65536, 65536\]\).* use a larger preset"):
+        compile_graph(b.graph(), preset("small"))
+
+
+@pytest.mark.parametrize("name", ["digits_mlp_int8", pytest.param("lstm", marks=pytest.mark.long)])
+def test_another_process_makes_the_same_bytes(tmp_path, name):
+    """Whatever Python's hashes are."""
+    text = ("import sys; from compiler.frontend.import_onnx import import_model; from compiler.image import save_compiled; "
+            "from compiler.run import compile_graph; from hw.config import preset; from models import entry; "
+            f"save_compiled(compile_graph(import_model(entry({name!r}).build()[0]), preset('small')), sys.argv[1])")
+    for seed in ("1", "2"):
+        subprocess.run([sys.executable, "-c", text, tmp_path / seed], cwd=ROOT, check=True,
+                       env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": seed})
+    assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
 
 
 def test_the_same_model_gives_the_same_kernels():
