@@ -11,6 +11,7 @@ from collections.abc import Callable
 from math import prod
 
 from hw.config import RDUConfig
+from hw.pcu.bundle import broadcast_vectors
 from hw.pcu.program import ProgramError
 
 from .assembly import Piece, assemble
@@ -42,12 +43,14 @@ MOST_LAUNCHES = 4096
 
 
 def compile(graph: Graph, config: RDUConfig, *, fuse: str = "full", seed: int = 0, throttle: bool = False, bank_bits: bool = True,
-            int8: bool = True, progress: Callable[[str], None] | None = None) -> Program:
+            int8: bool = True, runs: bool = True, progress: Callable[[str], None] | None = None) -> Program:
     """The program that computes ``graph`` on a device of ``config``. The same arguments always give the same program.
 
     ``fuse``: "none", each core operator a kernel; "op", each composite operator (softmax, norm) one; "full", as many operators as
     fit in each kernel. ``throttle``: senders that share links keep to their flows' average rates (compiler/fabric/senders.py).
     ``int8``: weights that are INT8 times scales lie in memory so, if the program is then expected to be faster, else as FP32.
+    ``runs``: rows of a product that are several runs of neighbours (windows of a convolution) are read run by run, if that is expected to
+    be faster than copying them first.
     ``bank_bits``: PMUs get bank bits with which their engines meet least (hw/pmu/bank_bits.py), else those of their recipes.
     Raises :class:`CompileError` naming the node, the value, the limit and a way out.
     """
@@ -60,14 +63,21 @@ def compile(graph: Graph, config: RDUConfig, *, fuse: str = "full", seed: int = 
     if narrow.nodes != graph.nodes:
         found = [compile(forgotten(each), config, fuse=fuse, seed=seed, int8=False, progress=progress, **settings)
                  for each in (graph, narrow)]
-        return min(found, key=lambda program: program.predicted_cycles + LAUNCH * len(program.launches))
+        return min(found, key=_expected)
     graph = split_maps(_live(forgotten(graph)), config)
     words: set[str] = set()
     for _ in range(len(graph.tensors) + len(graph.nodes) + 2):
         where = layout(graph, words)
         try:
             pieces = _map(where, config, fuse, seed, tell)
-            return assemble(graph, where, pieces, config, seed, fuse, tell, settings)
+            program = assemble(graph, where, pieces, config, seed, fuse, tell, settings)
+            if not (nodes := _run_by_run(where, config) if runs else []):
+                return program
+            for node in nodes:
+                node = next(each for each in graph.nodes if each.outputs == node.outputs)
+                graph = _copied(graph, NeedsCopy(node, [node.inputs[0]], "rows of several runs"))
+            other = compile(graph, config, fuse=fuse, seed=seed, int8=False, runs=False, progress=progress, **settings)
+            return min(program, other, key=_expected)
         except NeedsWords as problem:
             if problem.symbol in graph.tensors and graph[problem.symbol].dtype is DType.INT8:
                 graph = as_floats(where.graph, problem.symbol)
@@ -78,6 +88,26 @@ def compile(graph: Graph, config: RDUConfig, *, fuse: str = "full", seed: int = 
         except NeedsCopy as problem:
             graph = _copied(where.graph, problem)
     raise CompileError(f"graph {graph.name!r}: no memory layout found")
+
+
+def _expected(program: Program) -> float:
+    return program.predicted_cycles + LAUNCH * len(program.launches)
+
+
+def _run_by_run(where: Layout, config: RDUConfig) -> list[Node]:
+    """Products whose rows from memory are read in chunks of one or several runs."""
+    found = []
+    for node in where.graph.nodes:
+        if node.op is Core.MATMUL:
+            section = Section(config, where.graph, where.homes, Netlist(config, node.name))
+            try:
+                problem = problem_of(section, node)
+            except NotAffine:
+                continue
+            loops, size = problem.loops(section, node), where.homes[node.inputs[0]].size
+            if len(problem.k) > 1 and (loops["most"] or prod(loops["loops"]) * size > 4 * config.lanes * broadcast_vectors(config.pcu)):
+                found.append(node)
+    return found
 
 
 def _live(graph: Graph) -> Graph:
@@ -175,7 +205,7 @@ def _matmul(where: Layout, config: RDUConfig, node: Node, seed: int | None) -> l
     problem = problem_of(probe, node)
     batch, m, k, n = problem.sizes
     packed, weight_size = where.homes[node.inputs[0]].size == 2, where.homes[node.inputs[1]].size
-    tile = tilings(config.pcu, m, n, k, packed, False, weight_size)
+    tile = tilings(config.pcu, m, n, k, packed, False, weight_size, **problem.loops(probe, node))
     if tile is None:
         raise CompileError(f"node {node.name!r}: no tiling for {m} x {k} x {n}", way_out="pad k")
     for part, grid in grids(probe, node):

@@ -1,4 +1,4 @@
-"""A section several times side by side: each copy does a part of all rows, and streams that all need come once.
+"""A section several times side by side: each copy does a part of all rows (or columns), and streams that all need come once.
 
 Every tensor made inside is cut along its first axis into equal runs of its elements; an operand in memory is cut where the axis is
 its own, or shared. Copies take shared streams in step, so that none of them waits for another that is behind by more than its buffers.
@@ -29,10 +29,15 @@ class Cut:
     names: Mapping[str, str]              # tensors made inside -> their names in this copy
 
 
-def cut(graph: Graph, homes: Mapping[str, Home], nodes: Sequence[Node], count: int) -> list[Cut]:
-    """``nodes`` (in order, with the views between them) as ``count`` copies. Raises :class:`Unstreamable`.
+def cut(graph: Graph, homes: Mapping[str, Home], nodes: Sequence[Node], count: int, columns: int = 1) -> list[Cut]:
+    """``nodes`` (in order, with the views between them) as ``count`` copies by rows, each as ``columns`` by columns.
+    Raises :class:`Unstreamable`.
 
     Where the first axis has too few places, each of its parts is cut along the next one."""
+    if columns > 1:
+        parts = cut(graph, homes, nodes, count) if count > 1 else [Cut(tuple(nodes), graph, homes, {n.output: n.output for n in nodes})]
+        return [Cut(each.nodes, each.graph, each.homes, {name: each.names[own] for name, own in part.names.items()}) for part in parts
+                for each in (_Columns(part.graph, part.homes, number, columns).of(part.nodes) for number in range(columns))]
     problem = None
     for first in (each for each in range(count, 1, -1) if count % each == 0):
         try:
@@ -117,11 +122,15 @@ class _Copy:
             return self.names[name]
         shape = self.graph[name].shape
         axis = len(shape) - back
-        shared = axis < 0 or shape[axis] == 1 or (node.op is Core.MATMUL and place and back <= 2)
+        shared = self._is_shared(node, place, axis, shape, back)
         key = name if shared else f"{name}@{self.number}/{axis}"
         if key not in self.tensors:
             self._part(name, key, None if shared else axis)
         return key
+
+    def _is_shared(self, node: Node, place: int, axis: int, shape: Sequence[int], back: int) -> bool:
+        """Whether all copies need the whole of an operand in memory."""
+        return axis < 0 or shape[axis] == 1 or bool(node.op is Core.MATMUL and place and back <= 2)
 
     def _part(self, name: str, key: str, axis: int | None) -> None:
         tensor, home = self.graph[name], self.homes_before.get(name)
@@ -134,6 +143,36 @@ class _Copy:
             home = home and replace(home, pattern=_part_of(home.pattern, tensor.shape, axis, self.number, self.count))
         if home:
             self.homes[key] = home
+
+
+class _Columns(_Copy):
+    """A copy that makes some columns of all rows: of products of rows in memory, and of maps."""
+
+    def _axis(self, shape: Sequence[int]) -> int:
+        if not shape or shape[-1] % self.count or shape[-1] == self.count:
+            raise Unstreamable(f"the columns of {list(shape)} are not cut into {self.count}")
+        return len(shape) - 1
+
+    def _node(self, node: Node) -> Node:
+        if node.op not in (Core.MAP, Core.MATMUL, Core.VIEW) or (node.op is Core.MATMUL and node.inputs[0] in self.names):
+            raise Unstreamable(f"{node.name} needs all columns")
+        return super()._node(node)
+
+    def _view(self, node: Node, axis: int) -> View:
+        source = self.graph[node.inputs[0]]
+        if not is_reshape(node.attributes, source.elements) or source.shape[-1:] != node.attributes.shape[-1:]:
+            raise Unstreamable("a view across columns")
+        part = (*node.attributes.shape[:-1], node.attributes.shape[-1] // self.count)
+        return View.of(part, row_major(part))
+
+    def _is_shared(self, node: Node, place: int, axis: int, shape: Sequence[int], back: int) -> bool:
+        return axis < 0 or shape[axis] == 1 or (node.op is Core.MATMUL and not place)
+
+    def _part(self, name: str, key: str, axis: int | None) -> None:
+        home = self.homes_before.get(name)
+        if axis is not None and home and self.graph[name].shape[axis] // self.count * home.size % 4:
+            raise Unstreamable("a part would start amid a word")
+        super()._part(name, key, axis)
 
 
 def _part_of(pattern: Pattern, shape: Sequence[int], axis: int, number: int, count: int) -> Pattern:

@@ -41,7 +41,7 @@ def map_matmul(section: Section, node: Node, part: Part | None = None, grid: tup
         raise Unstreamable("the columns of a MATMUL come from memory")
     streamed, inside = a in section.feeds, out in section.inside
     problem = problem_of(section, node, a_streamed=streamed, out_stored=out in section.kept)
-    _, m, k, n = problem.sizes
+    _, _, k, n = problem.sizes
     if streamed and prod(dim.size for dim in problem.batch) > 1 and len(problem.m) > 1:
         raise Unstreamable("rows of a batch")
     packed_x = section.take(a).packed if streamed else section.packed(a)
@@ -49,7 +49,7 @@ def map_matmul(section: Section, node: Node, part: Part | None = None, grid: tup
     if part is None:
         if pc > 1 and (inside or n % pc):
             raise Unstreamable("columns on several PCUs are no stream")
-        part = _whole(section, node, m, k, n // pc, packed_x, streamed)
+        part = _whole(section, node, problem, n // pc, packed_x, streamed)
         part = replace(part, columns=n)
     columns = part.columns // pc
     rows = part.rows // pr
@@ -73,12 +73,14 @@ def map_matmul(section: Section, node: Node, part: Part | None = None, grid: tup
     section.give(out, made)
 
 
-def _whole(section: Section, node: Node, m: int, k: int, n: int, packed_x: bool, streamed: bool) -> Part:
+def _whole(section: Section, node: Node, problem: Problem, n: int, packed_x: bool, streamed: bool) -> Part:
+    _, m, k, _ = problem.sizes
     config, weight_size = section.config.pcu, section.homes[node.inputs[1]].size
-    tile = tilings(config, m, n, k, packed_x, True, weight_size, section.packed(node.output), streamed)
+    tile = tilings(config, m, n, k, packed_x, True, weight_size, section.packed(node.output), streamed,
+                   **({} if streamed else problem.loops(section, node)))
     if tile is None:
         raise Unstreamable(f"k = {k} does not fit a broadcast buffer")
-    free = tilings(config, m, n, k, packed_x, False, weight_size)
+    free = tilings(config, m, n, k, packed_x, False, weight_size, **problem.loops(section, node))
     if tile.steps(m, n, section.lanes) > SLOWER * free.steps(m, n, section.lanes):
         raise Unstreamable("the tiles that a stream needs are slow")
     return Part(0, m, 0, n, tile)

@@ -14,7 +14,7 @@ from ..fabric.netlist import Port
 from ..graph.pattern import Dim, NotAffine
 from .section import Feed, Section, Unstreamable
 from .streams import NeedsWords, factors, load_rows, store_rows
-from .tiling import Part, Tiling
+from .tiling import Part, Tiling, chunked
 
 PREFETCH = 512           # vectors that a queue in front of a long MATMUL holds
 LONG_STEPS = 1500        # a MATMUL of more steps than this gets such queues
@@ -25,18 +25,16 @@ __all__ = ["beside_part", "in_rows", "rounded", "rows_of_part", "store_part", "w
 def rows_of_part(section, node, problem, batch, launch, part, tile, row_tiles, column_tiles, steps) -> Feed:
     home, before = section.homes[node.inputs[0]], len(section.net.units)
     m, k = _pairs(problem.m, 0), _pairs(problem.k, 0)
-    base, outer = _row_loops(m, part, tile, row_tiles, split=not (tile.reuse or column_tiles * tile.chunks == 1))
+    base, tiles, rows = _row_loops(m, part, tile, row_tiles, split=not (tile.reuse or column_tiles * tile.chunks == 1))
     stored = home.stored().at(base)
     if tile.chunks > 1:
-        if len(k) > 1:
-            raise NotAffine("a chunked k of several loops")
-        chunk_loop, row = [(tile.chunks, k[0][1] * tile.k)], [(tile.k, k[0][1])]
+        chunk_loop, row = _cut(k, *chunked([size for size, _ in k], tile.k))
     else:
         chunk_loop, row = [], k
     if tile.reuse or column_tiles * tile.chunks == 1:
-        loops = [*_pairs(batch, 0), *outer]
+        loops = [*_pairs(batch, 0), *rows]
     else:
-        loops = [*_pairs(batch, 0), *outer[:-1], *_repeat(column_tiles), *chunk_loop, outer[-1]]
+        loops = [*_pairs(batch, 0), *tiles, *_repeat(column_tiles), *chunk_loop, *rows]
     port = load_rows(section.net, stored, loops, row)
     section.note_launch(before, launch, 0, home.size)
     feed = Feed(port, prod(size for size, _ in loops), prod(size for size, _ in row), packed=home.size == 2)
@@ -45,23 +43,28 @@ def rows_of_part(section, node, problem, batch, launch, part, tile, row_tiles, c
 
 
 def _row_loops(m: list[tuple[int, int]], part: Part, tile: Tiling, row_tiles: int, *, split: bool):
-    """(first element, loops over the rows of a part): (row tiles, rows of a tile) if ``split``, else all rows."""
+    """(first element, loops over the row tiles, loops over the rows of one) of a part; all rows are one tile unless ``split``."""
     if len(m) > 1:
         if part.row or part.rows != prod(size for size, _ in m):
             raise NotAffine("a part of rows in several loops")
         if not split:
-            return 0, m
-        if m[-1][0] % tile.rows == 0:
-            size, stride = m[-1]
-            return 0, [*m[:-1], (size // tile.rows, stride * tile.rows), (tile.rows, stride)]
-        raise NotAffine("row tiles across loops")
+            return 0, [], m
+        if not (end := chunked([size for size, _ in m], tile.rows)):
+            raise NotAffine("row tiles across loops")
+        return 0, *_cut(m, *end)
     stride = m[0][1] if m else 0
     base = part.row * stride
     if not split:
-        return base, [(part.rows, stride)]
+        return base, [], [(part.rows, stride)]
     if row_tiles > 1 and part.rows % tile.rows:
         raise NotAffine("a ragged last row tile")
-    return base, [(row_tiles, stride * tile.rows), (min(tile.rows, part.rows), stride)]
+    return base, [(row_tiles, stride * tile.rows)], [(min(tile.rows, part.rows), stride)]
+
+
+def _cut(loops: list[tuple[int, int]], number: int, steps: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """The loops around chunks that end with ``steps`` of loop ``number``, and those in one."""
+    size, stride = loops[number]
+    return [*loops[:number], (size // steps, stride * steps)], [(steps, stride), *loops[number + 1:]]
 
 
 def weights_of_part(section, node, problem, batch, launch, part, tile, row_tiles, column_tiles, steps) -> tuple[Port, int]:
@@ -149,13 +152,13 @@ def store_part(section, node, problem, batch, launch, part, tile, row_tiles, col
         raise NotAffine("columns in several loops")
     step = n[-1][1] if n else 1
     m = _pairs(problem.m, 2)
-    base, outer = _row_loops(m, part, tile, row_tiles, split=column_tiles > 1)
+    base, tiles, rows = _row_loops(m, part, tile, row_tiles, split=column_tiles > 1)
     stored = home.stored().at(base + part.column * step)
     if column_tiles > 1:
-        loops = [*_pairs(batch, 2), *outer[:-1], (column_tiles, step * width), outer[-1]]
+        loops = [*_pairs(batch, 2), *tiles, (column_tiles, step * width), *rows]
         row = [(width, step)]
     else:
-        loops, row = [*_pairs(batch, 2), *outer], n if len(n) > 1 else [(part.columns, step)]
+        loops, row = [*_pairs(batch, 2), *rows], n if len(n) > 1 else [(part.columns, step)]
     store_rows(section.net, made.port, stored, loops, row)
     section.note_launch(before, launch, 2, home.size)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -184,31 +185,38 @@ class _Cutter:
                     other = self._tried(nodes, grids, count)
                 if isinstance(other, Netlist) and predict(other).cycles < predict(best).cycles:
                     best = other
+        if len(nodes) > 1 and {node.op for node in nodes} == {Core.MAP, Core.MATMUL}:
+            for count, columns in itertools.product((1, *COPIES), WIDTHS):
+                other = self._tried(nodes, {}, count, once, columns) if count * columns * used <= self.capacity.pcu else ""
+                if isinstance(other, Netlist) and predict(other).cycles < predict(best).cycles:
+                    best = other
         store_in_blocks(best)
         return best
 
-    def _tried(self, nodes: Sequence[Node], grids: dict[str, tuple[int, int]] | None = None, count: int = 1, once: bool = False
-               ) -> Netlist | str:
+    def _tried(self, nodes: Sequence[Node], grids: dict[str, tuple[int, int]] | None = None, count: int = 1, once: bool = False,
+               columns: int = 1) -> Netlist | str:
         try:
-            return self._section(nodes, grids or {}, count, once)
+            return self._section(nodes, grids or {}, count, once, columns)
         except REFUSALS as problem:
             return str(problem) or type(problem).__name__
         except Imbalance as problem:
             return f"streams of different lengths: {problem}"
 
     def _read_often(self, nodes: Sequence[Node]) -> set[str]:
-        """Tensors in memory whose rows several of the nodes read."""
-        made, found = {node.output for node in nodes}, Counter()
+        """Tensors in memory of which several of the nodes read rows of whole vectors (what shares vectors is faster apart, measured)."""
+        made, found, beat = {node.output for node in nodes}, Counter(), self.config.beat_bytes
         for node in nodes:
             shape = self.where.graph[node.output].shape
             for name in {*node.inputs} if node.op in (Core.MAP, Core.REDUCE) else {*node.inputs[:1]} if node.op is Core.MATMUL else ():
                 own = self.where.graph[name].shape if name and self.root(name) not in made else ()
-                if own and own[-1] > 1 and own[:-1] == shape[:-1]:
+                if own and own[:-1] == shape[:-1] and own[-1] * self.where.homes[name].size % beat == 0:
                     found[name] += 1
         return {name for name, count in found.items() if count > 1}
 
-    def _section(self, nodes: Sequence[Node], grids: dict[str, tuple[int, int]], count: int, once: bool = False) -> Netlist:
-        """The netlist. ``grids``: MATMUL -> PCUs; ``count`` copies; ``once``: rows that several nodes read come from memory once."""
+    def _section(self, nodes: Sequence[Node], grids: dict[str, tuple[int, int]], count: int, once: bool = False, columns: int = 1
+                 ) -> Netlist:
+        """The netlist. ``grids``: MATMUL -> PCUs; ``count`` copies by rows, each as ``columns`` by columns; ``once``: rows that several
+        nodes read come from memory once."""
         graph, homes, names = self.where.graph, self.where.homes, {node.name for node in nodes}
         made = {node.output for node in nodes}
         kept = {name for name in made if name in self.outputs or self.users.get(name, set()) - names}
@@ -219,14 +227,14 @@ class _Cutter:
             if self.root(name) not in made and homes[name].symbol in written:
                 raise Unstreamable(f"{name} is written in this kernel")
         often = self._read_often(nodes) if once else ()
-        if count == 1:
+        if count * columns == 1:
             section = Section(self.config, graph, homes, net, frozenset(inside), frozenset(kept), grids=grids)
             for name in sorted(often):
                 section.feed(name)
             self._map(section, nodes, self.producers)
         else:
             copies = []
-            for part in cut(graph, homes, self._with_views(nodes, made), count):
+            for part in cut(graph, homes, self._with_views(nodes, made), count, columns):
                 before = len(net.units)
                 made_by = {part.names[node.output]: node.name for node in nodes}
                 here = {node.name: grids[made_by[node.output]] for node in part.nodes if made_by.get(node.output) in grids}

@@ -44,8 +44,11 @@ class Tiling:
 
 @cache
 def tilings(config: PCUConfig, m: int, n: int, k: int, packed_rows: bool, whole: bool = False, weight_size: int = 2,
-            packed_output: bool = False, streamed: bool = True) -> Tiling | None:
-    """The tiling with the least time; ``weight_size``: bytes of a weight in memory.
+            packed_output: bool = False, streamed: bool = True, loops: tuple[int, ...] = (),
+            row_loops: tuple[int, ...] = (), most: int = 0) -> Tiling | None:
+    """The tiling with the least time; ``weight_size``: bytes of a weight in memory; ``loops``: bounds of the loops of k, outermost first,
+    between which or in one of which it is cut into chunks; ``row_loops``: those of m, if it has several, for its row tiles;
+    ``most``: no chunk of k is longer.
 
     ``whole``: rows leave as a stream, so several column tiles need row tiles that are all alike and can be put in order; if they arrive as
     one, too (``streamed``), they must be held for all columns in one chunk.
@@ -67,10 +70,10 @@ def tilings(config: PCUConfig, m: int, n: int, k: int, packed_rows: bool, whole:
                 continue             # for few rows only
             rows = -(-m // -(-m // limit))
             used = -(-rows // height)
-            fitting = room // used * per_vector
+            fitting = min(room // used * per_vector, most or k)
             if fitting < 1:
                 continue
-            chunk = k if k <= fitting else max(d for d in range(1, fitting + 1) if k % d == 0)
+            chunk = k if k <= fitting else max(d for d in range(1, fitting + 1) if chunked(loops or (k,), d))
             if chunk < k and packed_rows and chunk % 2:
                 continue
             if whole and streamed and chunk < k:
@@ -80,6 +83,9 @@ def tilings(config: PCUConfig, m: int, n: int, k: int, packed_rows: bool, whole:
                 continue
             if whole and columns > 1 and m % rows:
                 rows = max(d for d in range(1, rows + 1) if m % d == 0)
+            if row_loops and (columns > 1 or chunk < k):
+                ends = {prod(row_loops[place:]) for place in range(len(row_loops))}      # cutting an outer loop would take one more
+                rows = max(d for d in range(1, rows + 1) if row_loops[-1] % d == 0 or d in ends)
             tile = Tiling(rows, blocks, groups, chunk, k // chunk, chunk == k and columns > 1, shared)
             steps = tile.steps(m, n, lanes)
             row_tiles = -(-m // rows)
@@ -89,6 +95,17 @@ def tilings(config: PCUConfig, m: int, n: int, k: int, packed_rows: bool, whole:
             if least is None or (time, row_vectors + weights) < least:
                 best, least = tile, (time, row_vectors + weights)
     return best
+
+
+def chunked(loops: Sequence[int], chunk: int) -> tuple[int, int] | None:
+    """(number of the loop, how many of its steps) that chunks of ``chunk`` steps of the nest end with; None if they end amid one."""
+    for number in range(len(loops) - 1, -1, -1):
+        if chunk <= loops[number]:
+            return (number, chunk) if loops[number] % chunk == 0 else None
+        if chunk % loops[number]:
+            return None
+        chunk //= loops[number]
+    return None
 
 
 @dataclass(frozen=True)
@@ -103,6 +120,13 @@ class Problem:
     @property
     def sizes(self) -> tuple[int, int, int, int]:
         return tuple(prod(dim.size for dim in dims) for dims in (self.batch, self.m, self.k, self.n))
+
+    def loops(self, section: Section, node: Node) -> dict:
+        """What the loops of m and k ask of a tiling. Rows of several runs of neighbours that are no whole vectors come run by run."""
+        run = self.k[-1].size if self.k else 1
+        length, beat = run * section.homes[node.inputs[0]].size, section.config.beat_bytes
+        return {"loops": tuple(dim.size for dim in self.k), "row_loops": tuple(dim.size for dim in self.m) if len(self.m) > 1 else (),
+                "most": run if len(self.k) > 1 and length > beat and length % beat else 0}
 
 
 def problem_of(section: Section, node: Node, *, a_streamed: bool = False, out_stored: bool = True) -> Problem:
@@ -193,7 +217,7 @@ def grids(section: Section, node: Node) -> Iterator[tuple[Part, tuple[int, int]]
                 continue
             if pc > 1 and (n // pc * weight_size % 4 or (n // pc % 2 and section.packed(node.output))):
                 continue                 # a part would start amid a word
-            tile = tilings(config, m // pr, n // pc, k, packed_x, False, weight_size)
+            tile = tilings(config, m // pr, n // pc, k, packed_x, False, weight_size, **problem.loops(section, node))
             if tile is None:
                 continue
             rows, columns = m // pr, n // pc
