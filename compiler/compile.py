@@ -40,6 +40,7 @@ __all__ = ["FUSIONS", "CompileError", "compile"]
 
 FUSIONS = ("none", "op", "full")
 MOST_LAUNCHES = 4096
+WALKING = (Core.MATMUL, Core.MAP, Core.REDUCE)         # whose operands need fewer loops once they are copied
 
 
 def compile(graph: Graph, config: RDUConfig, *, fuse: str = "full", seed: int = 0, throttle: bool = False, bank_bits: bool = True,
@@ -146,12 +147,7 @@ def single(where: Layout, config: RDUConfig, node: Node, seed: int | None = 0) -
     try:
         match node.op:
             case Core.MATMUL:
-                try:
-                    return _matmul(where, config, node, seed)
-                except CompileError as problem:
-                    if not isinstance(problem.__cause__, TooDeep):
-                        raise
-                    raise NotAffine(str(problem)) from problem
+                return _matmul(where, config, node, seed)
             case Core.MAP:
                 piece = _try(where, config, node, map_map)
                 if problem := piece.net.used().exceeded(Capacity.of(config)):
@@ -165,10 +161,14 @@ def single(where: Layout, config: RDUConfig, node: Node, seed: int | None = 0) -
                 return [_try(where, config, node, map_gather)]
             case Core.UPDATE:
                 return _update(where, config, node)
-    except NotAffine as problem:
+    except (NotAffine, CompileError) as problem:
+        if not isinstance(problem, NotAffine) and (not isinstance(problem.__cause__, TooDeep) or node.op not in WALKING):
+            raise
         names = [name for name in dict.fromkeys(node.inputs) if name and (
             not where.homes[name].pattern.is_contiguous or where.homes[name].symbol != name)]
         if not names:
+            if isinstance(problem, CompileError):
+                raise
             raise CompileError(f"node {node.name!r}: {problem}", way_out="change the shapes, or use a larger preset") from None
         raise NeedsCopy(node, names, str(problem)) from None
     except ProgramError as problem:

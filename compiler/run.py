@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import numpy as np
 from hw.config import RDUConfig
 
 from .compile import compile
+from .errors import CompileError
 from .frontend.front import Dump, front
 from .frontend.import_onnx import load
 from .frontend.infer import infer
@@ -50,8 +52,17 @@ def compile_graph(graph: Graph, config: RDUConfig, *, dump: Path | None = None, 
     tell("import: shapes, folding, patterns, lowering")
     imported = infer(graph)
     core = front(imported, dump=Dump(dump))
-    program = compile(core, config, progress=progress, **options)
+    try:
+        program = compile(core, config, progress=progress, **options)
+    except CompileError as problem:
+        raise _traced(core, problem) from None
     return Compiled(imported, core, program, time.monotonic() - start)
+
+
+def _traced(core: Graph, problem: CompileError) -> CompileError:
+    """The error with the node of the model that the core node it names came from."""
+    named = [node for node in core.nodes if node.origin and re.search(rf"(?<![\w.]){re.escape(node.name)}(?![\w.])", str(problem))]
+    return CompileError(f"{problem} (from node {named[0].origin!r} of the model)") if named else problem
 
 
 def run_model(compiled: Compiled, device, arrays: Mapping[str, np.ndarray] | None = None, *, seed: int = 0, counters: bool = False,

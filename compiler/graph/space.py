@@ -7,7 +7,7 @@ from math import prod
 
 from ..errors import CompileError
 from ..mapping.section import Section
-from ..mapping.streams import LONGEST, factors
+from ..mapping.streams import LONGEST, TooDeep, factors
 from .pattern import Dim, Pattern, common_dims, merge_dims
 
 __all__ = ["Space"]
@@ -29,7 +29,7 @@ class Space:
         outer = dims[:len(dims) - len(self.row)]
         count = section.launch_dims
         if count > len(outer):
-            raise CompileError(f"{section.net.name}: too many loops", way_out="use tensors of fewer dimensions")
+            raise CompileError(f"{section.net.name}: too many loops", way_out="use tensors of fewer dimensions") from TooDeep()
         self.launch, self.outer = outer[:count], outer[count:]
         section.launches = tuple(dim.size for dim in self.launch)
         self.rows, self.n = prod(dim.size for dim in self.outer), prod(dim.size for dim in self.row)

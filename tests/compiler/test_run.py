@@ -174,3 +174,17 @@ def test_the_same_model_gives_the_same_kernels():
     first, second = (compile_graph(import_model(model), preset("small")).program for _ in range(2))
     assert [record.kernel for record in first.kernels] == [record.kernel for record in second.kernels]
     assert first.launches == second.launches and first.symbols == second.symbols
+
+
+def test_tensors_of_many_dimensions():
+    """Loops that no engine has are walked by launches, or the operand is copied; an error names the model's node."""
+    b = Builder("deep")
+    b.output("y", b.input("x", (2,) * 12).op("ReduceSum", np.arange(1, 12, 2)))
+    x = np.random.default_rng(5).standard_normal((2,) * 12).astype(np.float32)
+    compiled = compile_graph(b.graph(), preset("tiny"))
+    np.testing.assert_allclose(compiled.program.reference({"x": x})["y"], x.sum(tuple(range(1, 12, 2)), keepdims=True), rtol=1e-4,
+                               atol=1e-5)
+    b = Builder("scalars")
+    b.output("y", b.op("Max", *(b.input(f"x{number}", ()) for number in range(6))))
+    with pytest.raises(CompileError, match=r"word load engines, the device has 2; .*larger preset \(from node 'max' of the model\)"):
+        compile_graph(b.graph(), preset("tiny"))
