@@ -30,8 +30,8 @@ class Dump:
         from ..graph.picture import draw
 
         stem = self.folder / f"{self.count:02d}-{name}"
-        stem.with_suffix(".txt").write_text(graph.dump())
-        stem.with_suffix(".svg").write_text(draw(graph))
+        stem.with_suffix(".txt").write_text(graph.dump(), encoding="utf-8")
+        stem.with_suffix(".svg").write_text(draw(graph), encoding="utf-8")
         self.count += 1
 
 

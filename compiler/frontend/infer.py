@@ -5,6 +5,7 @@ One walk does both, as shapes depend on constants (Reshape) and constants on sha
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 from onnx import numpy_helper
 
@@ -25,7 +26,8 @@ SHAPE_OF_INPUT = ("GroupNormalization",)     # ONNX defines no inference for it
 def infer(graph: Graph) -> Graph:
     """The graph with a shape and a type for every tensor.
 
-    Operators that are not there and do not fold away, zero-sized tensors and free dimensions are refused.
+    Operators that are not there and do not fold away, and free dimensions, are refused. A tensor without elements is a constant, whatever
+    makes it; as an output of the graph it is refused.
     """
     tensors, nodes, lowered, todo = dict(graph.tensors), [], supported(), list(graph.nodes[::-1])
     while todo:
@@ -37,12 +39,16 @@ def infer(graph: Graph) -> Graph:
             todo += body[::-1]
             continue
         if values is None:
-            nodes.append(node)
-            for output in _types(node, tensors):
-                tensors[output.name] = output
+            made = _types(node, tensors)
+            if not all(output.is_constant for output in made):
+                nodes.append(node)
+            tensors |= {output.name: output for output in made}
         else:
             for name, value in zip(node.outputs, values, strict=False):
                 tensors[name] = Tensor(name, value.shape, DType.of(value), value, quantised(node, tensors))
+    for name in graph.outputs:
+        if not tensors[name].elements:
+            raise GraphError(f"output {tensors[name]} is empty")
     return graph.with_nodes(nodes, tensors)
 
 
@@ -77,9 +83,8 @@ def _output(node: Node, name: str, found: dict[str, onnx.TypeProto]) -> Tensor:
     if kind is None or not kind.HasField("shape") or not all(axis.HasField("dim_value") for axis in kind.shape.dim):
         raise GraphError(f"operator {node.op} of node {node.name!r}: the shape of {name!r} depends on values that are not constant")
     shape = tuple(axis.dim_value for axis in kind.shape.dim)
-    if 0 in shape:
-        raise GraphError(f"operator {node.op} of node {node.name!r} makes {name!r} of shape {list(shape)}, which is empty")
     if kind.elem_type not in TYPES:
         raise GraphError(f"operator {node.op} of node {node.name!r} makes {name!r} of type "
                          f"{onnx.TensorProto.DataType.Name(kind.elem_type).lower()}; there are {', '.join(t.value for t in DType)}")
-    return Tensor(name, shape, TYPES[kind.elem_type])
+    made = TYPES[kind.elem_type]
+    return Tensor(name, shape, made, np.zeros(shape, made.numpy) if 0 in shape else None)

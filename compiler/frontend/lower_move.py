@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 from ..graph.emit import Emitter
-from .operators import Call, lowers
+from .operators import Call, core_value, lowers
 
 __all__: list[str] = []
 
@@ -54,7 +54,7 @@ def _split(e: Emitter, call: Call) -> list[str]:
     axis, position, parts = call.axis(0), 0, []
     for number in range(len(call.node.outputs)):
         count = call.output(number).shape[axis]
-        parts.append(e.slice(call[0], axis, position, count))
+        parts.append(e.slice(call[0], axis, position, count) if count else e.constant(core_value(call.output(number))))
         position += count
     return parts
 

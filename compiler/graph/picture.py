@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from html import escape
+import html
 
 from .ir import Core, Graph, Node
 
@@ -11,6 +11,11 @@ __all__ = ["draw"]
 WIDTH, HEIGHT, GAP, DROP = 190, 46, 18, 34
 COLOURS = {Core.MATMUL: "#c9dcf5", Core.MAP: "#d5efd0", Core.REDUCE: "#f7e3b5", Core.VIEW: "#eeeeee", Core.COPY: "#f3cfcf",
            Core.GATHER: "#e4d3f1", Core.UPDATE: "#e4d3f1"}
+
+
+def escape(text: str) -> str:
+    """As XML has it; what cannot be printed (a name's control characters) as Python writes it."""
+    return html.escape("".join(each if each.isprintable() else repr(each)[1:-1] for each in text))
 
 
 def draw(graph: Graph) -> str:

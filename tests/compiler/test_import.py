@@ -15,6 +15,8 @@ from compiler.graph.ir import DType, GraphError
 from compiler.graph.reference import run
 from models.oracle import answers
 
+from .onnx_models import agree, model
+
 
 def tiny(op="Relu", dtype=TensorProto.FLOAT, shape=("n", 3), opset=21, domain="", **attributes) -> onnx.ModelProto:
     node = helper.make_node(op, ["x"], ["y"], name="the_node", domain=domain, **attributes)
@@ -97,6 +99,18 @@ def test_shapes_that_depend_on_values():
                               [helper.make_empty_tensor_value_info("y")])
     with pytest.raises(GraphError, match=r"Reshape of node 'the_node'.*depends on values"):
         infer(import_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)])))
+
+
+def test_tensors_without_elements_are_constants():
+    """A cache that is empty at first, a part of no rows; as an output there is nothing to give."""
+    x = {"x": np.random.default_rng(4).standard_normal((3, 4)).astype(np.float32)}
+    nodes = [helper.make_node("Slice", ["x", "zero", "zero"], ["cache"]), helper.make_node("Concat", ["cache", "x"], ["keys"], axis=0),
+             helper.make_node("Split", ["keys", "parts"], ["none", "all"], axis=0), helper.make_node("Exp", ["none"], ["power"]),
+             helper.make_node("Concat", ["all", "power"], ["y"], axis=0)]
+    constants = {"zero": np.array([0]), "parts": np.array([0, 3])}
+    agree(model(nodes, x, ["y"], constants), x)
+    with pytest.raises(GraphError, match=r"output power: fp32\[0, 4\] is empty"):
+        infer(import_model(model(nodes, x, ["y", "power"], constants)))
 
 
 def test_damaged_files(tmp_path):

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import xml.dom.minidom
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from compiler.errors import CompileError
 from compiler.frontend.import_onnx import import_model
 from compiler.frontend.inputs import checked, load_arrays, save_arrays
 from compiler.graph.builder import Builder
+from compiler.graph.ir import Graph
+from compiler.graph.picture import draw
 from compiler.image import load_compiled, save_compiled
 from compiler.run import compile_graph
 from hw.config import preset
@@ -141,6 +144,8 @@ def test_names_are_data(tmp_path, capsys, monkeypatch):
     values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, (3,)) for name in "xy"]
     onnx.save(onnx.helper.make_model(onnx.helper.make_graph([node], "g", values[:1], values[1:]),
                                      opset_imports=[onnx.helper.make_opsetid("", 21)]), tmp_path / "m.onnx")
+    box = Graph("\x00<b>", (), {}, (), ())
+    assert xml.dom.minidom.parseString(draw(box)).getElementsByTagName("text")[0].firstChild.data.startswith("\\x00<b>")
     monkeypatch.setattr(sys, "argv", ["rdu", "run", str(tmp_path / "m.onnx")])
     with pytest.raises(SystemExit):
         cli.main()
