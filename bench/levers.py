@@ -68,7 +68,7 @@ class _Workload:
         prefill = self._timed(lambda: device.run_schedule(prefill_schedule(engine, position), weights=self.weights.address),
                               self.after_prefill)
         decode = self._timed(lambda: device.run_schedule(
-            decode_schedule(engine), weights=self.weights.address, position=position, tiles=position // TILE + 1,
+            decode_schedule(engine), weights=self.weights.address, position=position, full=position // TILE,
             column=position % TILE, count=self.tokens), self.after_decode)
         return prefill, decode / self.tokens
 

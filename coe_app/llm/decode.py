@@ -6,8 +6,9 @@ eight PCUs and find their weights waiting: in the time that norms, attention and
 keep that input in every kernel, so programs there that take no weights use other inputs.
 
 One token a pass. Its row x stays in the scratchpad of PMU ``x`` (X_PLACES, by turns), hidden features and projections in those of PMUs
-``inputs`` and ``mixed``, the cache's tiles in that of ``cache``, which ``enter`` fills while it computes: no kernel waits for a store to be
-answered or for another's results to come back from HBM. Only the head does wait for memory, for the row of the token that it found.
+``inputs`` and ``mixed``: no kernel waits for another's results to come back from HBM. What they load themselves, all through AGCU east0:
+the weights of queries, keys and values, the cache, the next token's row. Each stream of the supply has an AGCU to itself (but for the
+rotary rows, which are few): two engines of one AGCU hinder each other.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from compiler.fabric.senders import Sequence as Numbers
-from compiler.fabric.senders import Throttle
 from hw.agcu.program import Access, Index, Loop
 from hw.config import RDUConfig
 from hw.fp.function import TailFunction
@@ -27,26 +27,25 @@ from .builder import DecoderKernel, Levers, beats
 from .kernels import head_kernel
 from .programs import HIDDEN_BLOCKS, HIDDEN_TILES, OUT_BLOCKS, PROJECTED, TILE
 from .shape import CONTEXT, DIM, HEADS, HIDDEN, LAYERS, QKV, VOCABULARY
-from .streams import GRANULE, KV_ROW_BYTES, OUT_FEATURES, left_loops, right_loops, woven_loops
+from .streams import KV_ROW_BYTES, OUT_SHARES, woven_loops
 
 __all__ = ["X_PLACES", "DecodeKernels"]
 
 SUPPLY_GROUP = 1
-SUPPLY_RATES = {"first": 0.6, "second": 0.6, "out_left": 0.4}         # vectors a cycle: other requests find gaps
 X_PLACES = 0, 2 * DIM                   # half-words, of x in its PMU before even and odd layers
 ROTARY_BEATS = 2 * QKV // 8              # of a position: cosines of ROTATED blocks, their sines, and so on
 FIRST, SECOND, OUTS = ((0, 0), (0, 2)), ((2, 0), (2, 2)), ((3, 1), (1, 1))
 SUPPLY_PLACES = {
     "first_a": FIRST[0], "first_b": FIRST[1], "second_a": SECOND[0], "second_b": SECOND[1], "out_a": OUTS[0], "out_b": OUTS[1],
     "rotate": FIRST[1], "first_ahead": (0, 1), "second_ahead": (2, 1), "out_ahead": (3, 0),
-    "first": "west0", "second": "west1", "out_left": "west0", "out_right": "east1", "rotary": "west1"}
+    "first": "west0", "second": "west1", "out": "east1", "rotary": "west1"}
 ENTER_PLACES = {
-    "gate_a": FIRST[0], "gate_b": FIRST[1], "up_a": SECOND[0], "up_b": SECOND[1], "norm": OUTS[0], "project": OUTS[1], "scale": (1, 3),
-    "product": (3, 3), "x": (1, 2), "inputs": (1, 0), "mixed": (3, 2), "cache": (2, 3), "keys_values": "east0"}
+    "gate_a": FIRST[0], "gate_b": FIRST[1], "up_a": SECOND[0], "up_b": SECOND[1], "scale": OUTS[0], "norm": OUTS[1], "project": (1, 3),
+    "product": (3, 3), "x": (1, 2), "inputs": (1, 0), "mixed": (3, 2), "qkv": "east0"}
 ATTEND_PLACES = {
     "scale": FIRST[0], "rotate": FIRST[1], "inverse": SECOND[0], "weights": SECOND[1], "out_a": OUTS[0], "out_b": OUTS[1],
     "scores": (1, 3), "mix": (3, 3), "x": (1, 2), "split": (0, 3), "cache": (2, 3), "mixed": (3, 2), "inputs": (1, 0),
-    "append": "east0"}
+    "append": "east0", "keys_values": "east0", "own": "east0"}
 HEAD_PLACES = {
     "head_0": FIRST[0], "head_1": FIRST[1], "head_2": SECOND[0], "head_3": SECOND[1], "scale": OUTS[0], "norm": OUTS[1], "argmax": (1, 3),
     "widen": (3, 3), "x": (1, 2), "gathered": (2, 3), "logits": "east0", "embedding": "east0", "best": "east0"}
@@ -55,41 +54,34 @@ BEGIN_PLACES = {"x": (1, 2), "widen": (3, 3), "tokens": "east0", "embedding": "e
 
 def _supply(config: RDUConfig, levers: Levers | None) -> DecoderKernel:
     """Arguments: ``steps``, HBM addresses ``first`` (gates of all layers, left half of the head), ``second`` (ups, right half; the two
-    are woven), ``out_left`` (one unit's output weights), ``out_right`` (layer by layer those of queries, keys and values, then the other
-    unit's output weights, which the same PCU takes), ``rotary`` (the first position's row of the table)."""
+    are woven), ``out`` (output products of all layers), ``rotary`` (the first position's row of the table)."""
     kernel = DecoderKernel(config, "supply", SUPPLY_PLACES, (), levers, SUPPLY_GROUP)
-    pair, out = DIM * (LAYERS * HIDDEN + VOCABULARY // 2) // 16, LAYERS * (DIM + HIDDEN) * OUT_FEATURES // 16
+    pair, out = DIM * (LAYERS * HIDDEN + VOCABULARY // 2) // 16, LAYERS * (DIM + HIDDEN) * DIM // 16
     for name in ("first", "second"):
         stream = kernel.load(name, loops=beats(config, *woven_loops(pair), (CONTEXT, 0)))
         ahead = kernel.unit(f"{name}_ahead", programs.divider(config.pmu, pair, CONTEXT))
         kernel.vector(stream.port, ahead.input(0), rate=0.7)
         for engine, half in enumerate("ab"):
             kernel.vector(ahead.out(engine), kernel.end(f"{name}_{half}", 0), rate=0.5)
-    out_left, out_right = (kernel.load(name, loops=beats(config, *loops(), (CONTEXT, 0)))
-                           for name, loops in (("out_left", left_loops), ("out_right", right_loops)))
+    leaving = kernel.load("out", loops=beats(config, out, (CONTEXT, 0)))
     rotary = kernel.load("rotary", loops=beats(config, ROTARY_BEATS, (LAYERS, 0), (CONTEXT, ROTARY_BEATS)))
-    ahead = kernel.unit("out_ahead", programs.divider(config.pmu, out, CONTEXT, shares=(GRANULE,)))
-    kernel.vector(out_left.port, ahead.input(0), rate=0.5)
-    kernel.vector(ahead.out(0), kernel.end("out_a", 0), rate=0.7)
-    kernel.vector(out_right.port, kernel.end("out_b", 0), rate=0.4)
+    ahead = kernel.unit("out_ahead", programs.divider(config.pmu, out, CONTEXT, shares=OUT_SHARES))
+    kernel.vector(leaving.port, ahead.input(0), rate=0.7)
+    for engine, half in enumerate("ab"):
+        kernel.vector(ahead.out(engine), kernel.end(f"out_{half}", 0), rate=0.7)
     kernel.vector(rotary.port, kernel.end("rotate", 2), rate=0.1)
-    for name, rate in SUPPLY_RATES.items():
-        kernel.throttled(kernel.units[name].port, Throttle(rate))
-    ahead = ("write.bounds[2]", "read0.bounds[2]")
-    kernel.fields("steps", **dict.fromkeys(("first", "second", "rotary"), "bounds[2]"), out_left="bounds[4]", out_right="bounds[3]",
-                  out_ahead=ahead,
-                  **dict.fromkeys(("first_ahead", "second_ahead"), (*ahead, "read1.bounds[2]")))
-    kernel.bases("first", "second", "out_left", "out_right", "rotary")
+    kernel.fields("steps", **dict.fromkeys(("first", "second", "rotary"), "bounds[2]"), out="bounds[1]",
+                  **dict.fromkeys(("first_ahead", "second_ahead", "out_ahead"), ("write.bounds[2]", "read0.bounds[2]", "read1.bounds[2]")))
+    kernel.bases("first", "second", "out", "rotary")
     return kernel
 
 
 def _enter(config: RDUConfig, supply: DecoderKernel, levers: Levers | None) -> Kernel:
-    """x -> queries, keys and values (FP32, in PMUs ``inputs`` and ``mixed``); silu(gate) * up. Meanwhile the cache's tiles, which end with
-    the token's own position, come to PMU ``cache``: what is there of that position is overwritten later. Arguments: ``tiles``, ``x`` and
-    ``x_again``, where x is in its PMU; HBM address ``keys_values`` (the first of the tiles)."""
+    """x -> queries, keys and values (FP32, in PMUs ``inputs`` and ``mixed``); silu(gate) * up. Arguments: ``x`` and ``x_again``, where x is
+    in its PMU; HBM address ``qkv`` (weights)."""
     kernel = DecoderKernel(config, "decode enter", ENTER_PLACES, (supply,), levers)
-    vectors, tiles, kv = DIM // config.lanes, CONTEXT // TILE, KV_ROW_BYTES // config.beat_bytes
-    keys_values = kernel.load("keys_values", loops=beats(config, kv, (TILE, kv), (tiles, TILE * kv)))
+    vectors = DIM // config.lanes
+    entering = kernel.load("qkv", loops=beats(config, DIM * QKV // 16))
     norm = kernel.unit("norm", programs.inverse_norm(vectors, 1, port=1))
     scale = kernel.unit("scale", programs.scaled(vectors, 1, port=1))
     qkv = kernel.unit("project", programs.projection(config, rows=1))
@@ -99,12 +91,12 @@ def _enter(config: RDUConfig, supply: DecoderKernel, levers: Levers | None) -> K
     x = kernel.unit("x", programs.kept_row(config.pmu, (0, vectors), (0, vectors)), kept=True)
     inputs = kernel.unit("inputs", programs.entered(config.pmu), kept=True)
     mixed = kernel.unit("mixed", programs.kept_projections(config.pmu), kept=True)
-    cache = kernel.unit("cache", programs.kept_tiles(tiles), kept=True)
 
     kernel.vector(x.out(0), norm.input(1), rate=0.1)
     kernel.vector(x.out(1), scale.input(1), rate=0.1)
     kernel.scalar(norm.out(0), scale.input(0))
     kernel.vector(scale.out(0), *(unit.input(1) for unit in (qkv, *gates, *ups)), rate=0.1)
+    kernel.vector(entering.port, qkv.input(0), rate=0.7)
     kernel.vector(qkv.out(0), inputs.input(1), mixed.input(0), rate=0.1)
     kernel.numbered(qkv.out(0), Numbers(base=PROJECTED))
     for number, unit in enumerate((gates[0], ups[0], gates[1], ups[1])):
@@ -112,11 +104,9 @@ def _enter(config: RDUConfig, supply: DecoderKernel, levers: Levers | None) -> K
     kernel.vector(product.out(0), inputs.input(0), rate=0.1)
     kernel.numbered(product.out(0), Numbers())
     kernel.wire(inputs, 0)
-    kernel.vector(keys_values.port, cache.input(0), rate=0.3)
     kernel.fields("x", x="read0.base")
     kernel.fields("x_again", x="read1.base")
-    kernel.fields("tiles", keys_values="bounds[2]", cache="write.bounds[2]")
-    kernel.bases("keys_values")
+    kernel.bases("qkv")
     return kernel.build()
 
 
@@ -124,12 +114,15 @@ def _attend(config: RDUConfig, supply: DecoderKernel, levers: Levers | None) -> 
     """Queries, keys, values and hidden features -> the next x: x + [attention, hidden] @ out; the token's key and value join the cache.
 
     Whole tiles of positions are read that end with the token's own, so none needs a mask: before the first lie CACHE_MARGIN that have
-    no weight. Arguments: ``tiles``, ``own`` (where the token's key goes in the cache's PMU), ``x``, ``x_right``, ``y``: where x, its
-    feature OUT_FEATURES and the next x are in their PMU; HBM address ``append`` (the position's place in the cache).
+    no weight. Arguments: ``tiles``, ``before`` (beats of the positions before its own), ``x``, ``x_right``, ``y``: where x, its feature
+    OUT_FEATURES and the next x are in their PMU; HBM addresses ``append`` and ``own`` (the position's place in the cache),
+    ``keys_values`` (the first of the tiles).
     """
     kernel = DecoderKernel(config, "decode attend", ATTEND_PLACES, (supply,), levers)
-    tiles, pmu, (left, right) = CONTEXT // TILE, config.pmu, OUT_BLOCKS
-    append = kernel.store("append", loops=beats(config, 2))
+    tiles, kv, pmu, (left, right) = CONTEXT // TILE, KV_ROW_BYTES // config.beat_bytes, config.pmu, OUT_BLOCKS
+    append = kernel.store("append", loops=beats(config, 2), send_tokens=(1,))
+    keys_values = kernel.load("keys_values", loops=beats(config, kv * (CONTEXT - 1)), send_tokens=(0,))
+    own = kernel.load("own", loops=beats(config, kv), wait_tokens=(0, 1))        # when those before have left, and it is in memory
 
     rotate = kernel.unit("rotate", programs.rotation_of_one())
     scores = kernel.unit("scores", programs.attention_scores(1))
@@ -140,7 +133,7 @@ def _attend(config: RDUConfig, supply: DecoderKernel, levers: Levers | None) -> 
     outs = [kernel.unit(name, programs.leaving(number, rows=1)) for name, number in (("out_a", left), ("out_b", right))]
     x = kernel.unit("x", programs.kept_row(pmu, (0, left), (left, right), sources=2), kept=True)
     split = kernel.unit("split", programs.splitter(pmu, HEADS + 2, ((0, HEADS), (HEADS, 2)), 1, buffers=1))
-    cache = kernel.unit("cache", programs.cache_in_place(tiles), kept=True)
+    cache = kernel.unit("cache", programs.key_value_tiles(tiles))
     mixed = kernel.unit("mixed", programs.mixed_rows(pmu), kept=True)
     inputs = kernel.unit("inputs", programs.chunks_in_order(pmu), kept=True)
 
@@ -148,8 +141,12 @@ def _attend(config: RDUConfig, supply: DecoderKernel, levers: Levers | None) -> 
     kernel.vector(mixed.out(1), rotate.input(3), rate=0.1)
     kernel.vector(rotate.out(0), split.input(0), rate=0.1)
     kernel.vector(split.out(0), scores.input(1), rate=0.1)
-    kernel.vector(split.out(1), append.port, cache.input(0), rate=0.1)
+    kernel.vector(split.out(1), append.port, rate=0.1)
+    kernel.token(append, 1, own)
+    kernel.token(keys_values, 0, own)
     kernel.wire(inputs, 0)
+    kernel.merge(keys_values.port, cache.input(0), rate=0.6)
+    kernel.merge(own.port, cache.input(0), rate=0.1)
     kernel.vector(cache.out(0), scores.input(0), rate=0.3)
     kernel.vector(cache.out(1), mix.input(0), rate=0.6)
     kernel.vector(scores.out(0), weights.input(1), rate=0.3)
@@ -166,9 +163,9 @@ def _attend(config: RDUConfig, supply: DecoderKernel, levers: Levers | None) -> 
     for name, field in (("x", "read0"), ("x_right", "read1"), ("y", "write")):
         kernel.fields(name, x=f"{field}.base")
     kernel.fields("tiles", scores="bounds[4]", weights="bounds[2]", mix="bounds[3]",
-                  cache=("read0.bounds[1]", "read1.bounds[2]"))
-    kernel.fields("own", cache="write.base")
-    kernel.bases("append")
+                  cache=("write.bounds[2]", "read0.bounds[1]", "read1.bounds[2]"))
+    kernel.fields("before", keys_values="bounds[0]")
+    kernel.bases("append", "keys_values", "own")
     return kernel.build()
 
 

@@ -15,7 +15,6 @@ from sw_driver.memory import Buffer
 from . import kernels
 from .builder import Levers
 from .decode import X_PLACES, DecodeKernels
-from .programs import LAST_ROW, TILE_ELEMENTS
 from .shape import CONTEXT, DIM, HIDDEN, LAYERS, QKV, VOCABULARY
 from .streams import (
     CACHE_MARGIN,
@@ -137,21 +136,21 @@ class Engine:
         offsets = self.layout.offsets
         first = weights + offsets["in0"]
         return [(self.decode.supply, {"steps": steps, "first": first, "second": first + CHUNK * self.device.config.beat_bytes,
-                                      "out_left": weights + offsets["out0"], "out_right": weights + offsets["qkv0"],
+                                      "out": weights + offsets["out0"],
                                       "rotary": self._rotary_row(position)}),
                 (self.decode.begin, {"tokens": self.best.address, "embedding": weights + offsets["embedding"]})]
 
     def step_launches(self, weights, position, tiles) -> list[tuple[Kernel, dict]]:
         """Kernels and arguments of a step of a decode by schedule."""
-        built, x = self.decode, X_PLACES
+        built, x, row = self.decode, X_PLACES, KV_ROW_BYTES // self.device.config.beat_bytes
         launches = []
         for layer in range(LAYERS):
             here, there = x[layer % 2], x[(layer + 1) % 2]
-            enter = {"x": here, "x_again": here, "tiles": tiles,
-                     "keys_values": self._cache(layer) + (position - tiles * kernels.TILE + 1) * KV_ROW_BYTES}
+            enter = {"x": here, "x_again": here, "qkv": weights + self.layout.offsets[f"qkv{layer}"]}
             given = self.attend_arguments(weights, layer, 0, 1, position, tiles) | {
                 "x": here, "x_right": here + 2 * OUT_FEATURES, "y": there,
-                "own": (tiles - 1) * TILE_ELEMENTS + LAST_ROW}
+                "keys_values": self._cache(layer) + (position - tiles * kernels.TILE + 1) * KV_ROW_BYTES,
+                "before": tiles * (kernels.TILE * row) - row, "own": self._cache(layer) + position * KV_ROW_BYTES}
             launches += [(built.enter, enter), (built.attend, {name: given[name] for name in built.attend.arguments})]
         given = self.head_arguments(weights, 0) | dict.fromkeys(("x", "x_again"), x[LAYERS % 2])
         return [*launches, (built.head, {name: given[name] for name in built.head.arguments})]

@@ -21,7 +21,7 @@ from . import programs
 from .builder import DecoderKernel, Levers, beats
 from .programs import ATTEND_ROWS, CHUNKS, ENTER_ROWS, HIDDEN_BLOCKS, HIDDEN_TILES, OUT_BLOCKS, QUERIES, TILE
 from .shape import CONTEXT, DIM, HEADS, HIDDEN, QKV, VOCABULARY
-from .streams import GRANULE, KV_ROW_BYTES, OUT_SHARES, PAIRS, QKV_TILES, RECORD_BYTES, out_loops, qkv_loops, woven_loops
+from .streams import GRANULE, KV_ROW_BYTES, OUT_SHARES, PAIRS, QKV_TILES, RECORD_BYTES, woven_loops
 
 __all__ = ["ATTEND_ROWS", "ENTER_ROWS", "HIDDEN_BEATS", "TILE", "attend_kernel", "embedding_kernel", "enter_kernel", "head_kernel"]
 
@@ -57,7 +57,7 @@ def enter_kernel(config: RDUConfig, resident=(), levers: Levers | None = None, *
     rows, lanes, vectors, record = ENTER_ROWS, config.lanes, DIM // config.lanes, RECORD_BYTES // config.beat_bytes
     blocks, hidden_beats, qkv_beats = QKV // lanes, DIM * HIDDEN // (2 * lanes), DIM * QKV // (2 * lanes)
     gate, up = (kernel.load(name, loops=beats(config, *woven_loops(hidden_beats))) for name in PAIRS[0])
-    entering = kernel.load("qkv", loops=beats(config, *qkv_loops()))
+    entering = kernel.load("qkv", loops=beats(config, qkv_beats))
     records = kernel.load("records", loops=beats(config, vectors, (rows, record)))
     projected = kernel.store("projected", loops=beats(config, blocks // QKV_TILES, (rows, record), (QKV_TILES, blocks // QKV_TILES)))
     hidden = kernel.store("hidden", loops=beats(config, HIDDEN_BLOCKS, (rows, HIDDEN_BEATS), (HIDDEN_TILES, HIDDEN_BLOCKS)))
@@ -119,7 +119,7 @@ def attend_kernel(config: RDUConfig, resident=(), levers: Levers | None = None, 
     limits = kernel.load("limits", access=Access.WORD, loops=(Loop(HEADS, 0), Loop(rows, 4), Loop(tiles, -4 * TILE)),
                          wait_tokens=(0,))
     keys_values = kernel.load("keys_values", loops=beats(config, kv, (TILE, kv), (tiles, TILE * kv)), wait_tokens=(1,))
-    out = kernel.load("out", loops=beats(config, *out_loops()))
+    out = kernel.load("out", loops=beats(config, out_beats))
     append = kernel.store("append", loops=beats(config, 2, (rows, kv)), send_tokens=(1,))
     stores = [kernel.store(name, loops=beats(config, number, (rows, record))) for name, number in (("y", left), ("y_right", right))]
 

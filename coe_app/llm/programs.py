@@ -32,9 +32,9 @@ from .decoder import SCORE_LIMIT
 from .shape import CONTEXT, DIM, EPSILON, HEAD_DIM, HEADS, HIDDEN, QKV, VOCABULARY
 from .streams import GRANULE, QKV_TILES, RECORD_BYTES, ROTATED
 
-__all__ = ["ATTEND_ROWS", "CHUNKS", "ENTER_ROWS", "HIDDEN_BLOCKS", "HIDDEN_TILES", "LAST_ROW", "OUT_BLOCKS", "PROJECTED", "QUERIES",
-           "ROTATED", "TILE", "TILE_ELEMENTS", "attended_sums", "attention_scores", "cache_in_place", "capped", "chunks_in_order",
-           "divider", "entered", "gated", "head_share", "inverse_norm", "inverse_of_last", "kept_projections", "kept_row", "kept_tiles",
+__all__ = ["ATTEND_ROWS", "CHUNKS", "ENTER_ROWS", "HIDDEN_BLOCKS", "HIDDEN_TILES", "OUT_BLOCKS", "PROJECTED", "QUERIES",
+           "ROTATED", "TILE", "attended_sums", "attention_scores", "capped", "chunks_in_order",
+           "divider", "entered", "gated", "head_share", "inverse_norm", "inverse_of_last", "kept_projections", "kept_row",
            "key_value_tiles", "leaving", "mixed_rows", "projected_rows", "projection", "rotary_rows", "rotation", "rotation_of_one",
            "rows_of", "scaled", "share_of_hidden", "splitter", "weighted"]
 
@@ -46,8 +46,6 @@ HIDDEN_BLOCKS = 6        # of so many blocks each
 OUT_BLOCKS = 6, 2        # of the output product, by unit: both then take three steps for a k, the time until a sum can be used again
 CHUNKS = HIDDEN // DIM   # of the hidden features, on their way out of a layer
 QUERIES = ATTEND_ROWS * HEADS
-TILE_ELEMENTS = 4 * TILE * HEAD_DIM      # BF16, from a tile of keys, values and ones to the next one in a scratchpad
-LAST_ROW = (TILE - 1) * HEAD_DIM         # of a tile
 PROJECTED = 16           # sequence ID of the first vector of a token's projections
 
 
@@ -239,23 +237,7 @@ def key_value_tiles(tiles: int) -> pmu.PMUProgram:
         write=pmu.Write(loops=(pmu.Loop(3, part), pmu.Loop(TILE, HEAD_DIM), pmu.Loop(tiles)), handover=2, vectors=(0,)),
         reads=(pmu.Read(loops=(pmu.Loop(HEAD_DIM, 1), pmu.Loop(tiles)), handover=1, transposed=True),
                pmu.Read(loops=(pmu.Loop(2, part), pmu.Loop(TILE, HEAD_DIM), pmu.Loop(tiles)), handover=2, base=part)),
-        buffers=8, buffer_stride=TILE_ELEMENTS, element=pmu.Element.HALF, pitch=HEAD_DIM, bank_map=BankMap((4, 5, 6), (0, 0, 0)))
-
-
-def kept_tiles(tiles: int) -> pmu.PMUProgram:
-    """Tiles of the cache (vector 0) stay in the scratchpad for :func:`cache_in_place`."""
-    part = TILE * HEAD_DIM
-    return replace(key_value_tiles(tiles), reads=(), buffers=1, buffer_stride=0,
-                   write=pmu.Write(loops=(pmu.Loop(3, part), pmu.Loop(TILE, HEAD_DIM), pmu.Loop(tiles, TILE_ELEMENTS)), vectors=(0,)))
-
-
-def cache_in_place(tiles: int) -> pmu.PMUProgram:
-    """The last position's key and value (vector 0) to their place in the last tile; then, from the tiles that are there, what
-    :func:`key_value_tiles` sends."""
-    whole = key_value_tiles(tiles)
-    reads = tuple(replace(read, handover=None, loops=(*read.loops[:-1], pmu.Loop(tiles, TILE_ELEMENTS))) for read in whole.reads)
-    return replace(whole, reads=reads, buffers=1, buffer_stride=0,
-                   write=pmu.Write(loops=(pmu.Loop(2, TILE * HEAD_DIM),), base=LAST_ROW, vectors=(0,)))
+        buffers=8, buffer_stride=4 * part, element=pmu.Element.HALF, pitch=HEAD_DIM, bank_map=BankMap((4, 5, 6), (0, 0, 0)))
 
 
 def projected_rows(config: RDUConfig) -> pmu.PMUProgram:

@@ -17,8 +17,8 @@ def _launch(schedule: Schedule, launches: list) -> None:
 
 
 def decode_schedule(engine: Engine) -> Schedule:
-    """Greedy decode. Values to begin with: ``weights`` (HBM address of the expert), ``position`` of the next token, ``tiles`` =
-    position // TILE + 1, ``column`` = position % TILE, ``count`` of steps. The token that the prefill found and each step's, count + 1 in
+    """Greedy decode. Values to begin with: ``weights`` (HBM address of the expert), ``position`` of the next token, ``full`` =
+    position // TILE, ``column`` = position % TILE, ``count`` of steps. The token that the prefill found and each step's, count + 1 in
     all, are written to ``engine.tokens``, word by word, and ring the doorbell.
 
     A token is read when the next step's first kernel runs already, so that its program was loaded while the head ran.
@@ -26,7 +26,7 @@ def decode_schedule(engine: Engine) -> Schedule:
     schedule = Schedule("decode")
     weights = schedule.value("weights")
     position = schedule.value("position", most=CONTEXT - 1)
-    tiles = schedule.value("tiles", most=CONTEXT // kernels.TILE)
+    full = schedule.value("full", most=CONTEXT // kernels.TILE - 1)
     column = schedule.value("column", most=kernels.TILE)
     count = schedule.value("count", most=CONTEXT)
     token = schedule.value("token", most=VOCABULARY - 1)
@@ -40,7 +40,7 @@ def decode_schedule(engine: Engine) -> Schedule:
 
     _launch(schedule, engine.supply_launches(weights, count, position))
     with schedule.loop(count):
-        launches = engine.step_launches(weights, position, tiles)
+        launches = engine.step_launches(weights, position, full + 1)
         _launch(schedule, launches[:2])
         tell()                                               # the head has finished long since; this kernel runs for long enough
         _launch(schedule, launches[2:])
@@ -49,7 +49,7 @@ def decode_schedule(engine: Engine) -> Schedule:
         with schedule.loop(1):                               # if column == TILE
             schedule.leave_if(column, "<", kernels.TILE)
             schedule.set(column, 0)
-            schedule.set(tiles, tiles + 1)
+            schedule.set(full, full + 1)
     schedule.wait()
     tell()
     return schedule

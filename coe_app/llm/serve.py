@@ -160,7 +160,7 @@ class LanguageServer:
         """``count`` greedy steps in one schedule; the tokens are read when it has ended."""
         position = self.engine.position
         with _Phase(self, reply, "decode"):
-            run = self.device.run_schedule(self._decode, weights=weights.address, position=position, tiles=position // TILE + 1,
+            run = self.device.run_schedule(self._decode, weights=weights.address, position=position, full=position // TILE,
                                            column=position % TILE, count=count)
             self._kernel_cycles += run.cycles
             tokens = self.device.read(self.engine.tokens, np.int32, (count + 1,))[1:]

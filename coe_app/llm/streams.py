@@ -14,17 +14,14 @@ from .decoder import Expert, hidden_order, rotary_rows
 from .shape import CONTEXT, DIM, HEAD_DIM, HEADS, LAYERS, QKV
 
 __all__ = ["CACHE_MARGIN", "CHUNK", "GRANULE", "KV_ROW_BYTES", "OUT_FEATURES", "OUT_SHARES", "PAIRS", "QKV_TILES", "RECORD_BYTES",
-           "ROTATED", "ImageLayout", "cache_image", "expert_image", "left_loops", "limit_table", "out_loops", "qkv_loops", "query_rows",
-           "right_loops", "rotary_table", "woven_first", "woven_loops"]
+           "ROTATED", "ImageLayout", "cache_image", "expert_image", "limit_table", "query_rows", "rotary_table", "woven_first",
+           "woven_loops"]
 
 GRANULE = 16             # vectors that a stage buffer sends to one of its two readers before it turns to the other
 QKV_TILES = 2            # column tiles of the projection to queries, keys and values
 ROTATED = 6              # blocks of queries, keys and values that are rotated together
 OUT_FEATURES = 48        # of the output product for its first unit; the rest for the other
-SLOT = 32                # vectors of an output unit's weights that lie together
-OUT_TURNS, LEFT_SLOTS, QKV_SLOTS = 8, 3, 12          # the units take turns: so many slots of the first, then one of the other
-OUT_SHARES = LEFT_SLOTS * SLOT, SLOT                 # vectors of a turn
-LEAVING = (LEFT_SLOTS + 1) * OUT_TURNS + QKV_SLOTS   # slots of a layer: both units' output weights; queries, keys, values
+OUT_SHARES = 48, 16      # vectors of its weights that go to the one, then to the other
 KV_ROW_BYTES = 4 * HEAD_DIM + 32         # a position of the cache: key, value, and the vector that makes the sum of weights
 RECORD_BYTES = 4 * (DIM + QKV)           # a token on its way through a layer: residual row, then projections, FP32
 CHUNK = 128              # beats that lie in one HBM channel before the next one's (the TLN's granularity after reset)
@@ -59,17 +56,9 @@ def _streams(expert: Expert, lanes: int) -> dict[str, np.ndarray]:
     def tensor(name: str) -> np.ndarray:
         return fp.fp32_to_bf16(expert.device_tensor(name))          # exact: the factor is a power of two
 
-    def leaving(layer: int) -> np.ndarray:
-        """Slots of both output units and of the queries, keys and values, where the loops below find them."""
+    def out(layer: int) -> np.ndarray:
         whole = tensor(f"out{layer}")
-        left, right = np.split(np.concatenate([whole[DIM:][order], whole[:DIM]]), [OUT_FEATURES], axis=1)
-        left, right, qkv = (part.reshape(-1, SLOT * 2 * lanes)
-                            for part in (left, right, _tiles(tensor(f"qkv{layer}"), QKV // QKV_TILES)))
-        slots = np.empty((LEAVING, SLOT * 2 * lanes), dtype=np.uint16)
-        for turn in range(OUT_TURNS):
-            slots[OUT_TURNS - 1 - turn:OUT_TURNS * LEFT_SLOTS:OUT_TURNS] = left[turn * LEFT_SLOTS:(turn + 1) * LEFT_SLOTS]
-        slots[OUT_TURNS * LEFT_SLOTS:] = np.concatenate([qkv, right])[::-1]
-        return slots.reshape(-1)
+        return _shared(*np.split(np.concatenate([whole[DIM:][order], whole[:DIM]]), [OUT_FEATURES], axis=1), lanes, OUT_SHARES)
 
     order, streams, layers = hidden_order(lanes), {"embedding": tensor("embedding").reshape(-1)}, range(LAYERS)
     for layer in layers:
@@ -77,12 +66,13 @@ def _streams(expert: Expert, lanes: int) -> dict[str, np.ndarray]:
             lanes, _halves(tensor(f"gate{layer}"), 6 * lanes, lanes), _halves(tensor(f"up{layer}"), 6 * lanes, lanes))
     left, right = np.split(tensor("head"), 2, axis=1)
     streams["head"] = _woven(lanes, _halves(left, 8 * lanes, lanes), _halves(right, 8 * lanes, lanes))
-    return streams | {f"leaving{layer}": leaving(layer) for layer in layers}
+    streams |= {f"qkv{layer}": _tiles(tensor(f"qkv{layer}"), QKV // QKV_TILES) for layer in layers}
+    return streams | {f"out{layer}": out(layer) for layer in layers}
 
 
 @dataclass(frozen=True)
 class ImageLayout:
-    """Byte offset of the first beat read of each stream in an expert's image, and the image's size."""
+    """Byte offset of each stream in an expert's image, and the image's size."""
 
     offsets: dict[str, int]
     size: int
@@ -98,34 +88,10 @@ def woven_loops(total_beats: int) -> tuple[int, tuple[int, int]]:
     return CHUNK, (total_beats // CHUNK, 2 * CHUNK)
 
 
-def out_loops() -> tuple[int, tuple[int, int], tuple[int, int]]:
-    """The loops, in beats, that read a layer's output weights: LEFT_SLOTS of the first unit, one of the other, and so on."""
-    return SLOT, (LEFT_SLOTS + 1, OUT_TURNS * SLOT), (OUT_TURNS, -SLOT)
-
-
-def qkv_loops() -> tuple[int, tuple[int, int]]:
-    """The loops that read a layer's weights of queries, keys and values."""
-    return SLOT, (QKV_SLOTS, -SLOT)
-
-
-def left_loops() -> tuple[int, tuple[int, int], tuple[int, int], tuple[int, int]]:
-    """The loops that read all layers' output weights of the first unit; they begin where :func:`out_loops` do."""
-    return SLOT, (LEFT_SLOTS, OUT_TURNS * SLOT), (OUT_TURNS, -SLOT), (LAYERS, LEAVING * SLOT)
-
-
-def right_loops() -> tuple[int, tuple[int, int], tuple[int, int]]:
-    """The loops that read, layer by layer, what :func:`qkv_loops` do, then the other unit's output weights."""
-    return SLOT, (QKV_SLOTS + OUT_TURNS, -SLOT), (LAYERS, LEAVING * SLOT)
-
-
 def expert_image(expert: Expert, config: RDUConfig) -> tuple[np.ndarray, ImageLayout]:
     """The expert as it lies in device memory, uint8, and where its streams are."""
     streams = {name: value.view(np.uint8) for name, value in _streams(expert, config.lanes).items()}
     offsets = dict(zip(streams, accumulate((value.size for value in streams.values()), initial=0), strict=False))
-    slot = SLOT * config.beat_bytes
-    for layer in range(LAYERS):
-        first = offsets.pop(f"leaving{layer}")
-        offsets |= {f"out{layer}": first + (OUT_TURNS - 1) * slot, f"qkv{layer}": first + (LEAVING - 1) * slot}
     image = np.concatenate(list(streams.values()))
     return image, ImageLayout(offsets, image.size)
 

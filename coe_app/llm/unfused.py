@@ -19,7 +19,7 @@ from .engine import FP32, Engine
 from .kernels import HIDDEN_BEATS
 from .programs import ATTEND_ROWS, CHUNKS, ENTER_ROWS, HIDDEN_BLOCKS, HIDDEN_TILES, OUT_BLOCKS, QUERIES, TILE
 from .shape import CONTEXT, DIM, HEAD_DIM, HEADS, HIDDEN, LAYERS, QKV, VOCABULARY
-from .streams import KV_ROW_BYTES, OUT_SHARES, PAIRS, QKV_TILES, RECORD_BYTES, out_loops, qkv_loops, woven_loops
+from .streams import KV_ROW_BYTES, OUT_SHARES, PAIRS, QKV_TILES, RECORD_BYTES, woven_loops
 
 __all__ = ["UnfusedEngine"]
 
@@ -73,12 +73,12 @@ def _row_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Kernel]:
 def _enter_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Kernel]:
     """Projection, gate and up products (one kernel for both), SiLU, product."""
     z, rows = _Sizes(config), ENTER_ROWS
-    systolic = "rows", "last_rows"
+    systolic, qkv_beats = ("rows", "last_rows"), DIM * QKV // (2 * config.lanes)
     share = beats(config, HIDDEN_BLOCKS, (rows, HIDDEN_BLOCKS), (HIDDEN_TILES, TILE_BEATS))
 
     project = _kernel(config, levers, "project", ("project",), (), ("normed", "weights", "projected"))
     project.load("normed", loops=beats(config, HEADS, (rows, HEADS)))
-    project.load("weights", loops=beats(config, *qkv_loops()))
+    project.load("weights", loops=beats(config, qkv_beats))
     project.store("projected", loops=beats(config, z.blocks // QKV_TILES, (rows, z.record), (QKV_TILES, z.blocks // QKV_TILES)))
     unit = project.unit("project", programs.projection(config))
     project.vector(project.units["weights"].port, unit.input(0))
@@ -225,7 +225,7 @@ def _leave_kernels(config: RDUConfig, levers: Levers | None) -> dict[str, Kernel
     out.load("hidden", loops=beats(config, 4, (rows, HIDDEN_BEATS), (chunks, 4)), send_tokens=(0,))
     out.load("attended", loops=beats(config, HEADS, (rows, HEADS)), wait_tokens=(0,))       # after the hidden rows
     out.load("records", loops=beats(config, z.vectors, (rows, z.record)))
-    out.load("out", loops=beats(config, *out_loops()))
+    out.load("out", loops=beats(config, out_beats))
     units = [out.unit(name, programs.leaving(number)) for name, number in (("a", left), ("b", right))]
     residual = out.unit("residual", programs.splitter(config.pmu, z.vectors, ((0, left), (left, right)), rows))
     inputs = out.unit("inputs", programs.splitter(config.pmu, 4, ((0, 4),), rows * (chunks + 1), buffers=8))
