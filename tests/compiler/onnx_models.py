@@ -24,8 +24,8 @@ def model(nodes, inputs: dict[str, np.ndarray], outputs: list[str], constants: d
         [numpy_helper.from_array(value, name) for name, value in (constants or {}).items()])
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
     made = onnx.shape_inference.infer_shapes(made, strict_mode=True, data_prop=True)
-    for output in made.graph.output:         # ONNX infers nothing for GroupNormalization
-        if not output.type.WhichOneof("value"):
+    for output in made.graph.output:         # ONNX infers no shape for GroupNormalization and Loop
+        if not output.type.tensor_type.HasField("shape"):
             output.type.CopyFrom(made.graph.input[0].type)
     onnx.checker.check_model(made)
     return made
