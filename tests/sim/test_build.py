@@ -25,7 +25,7 @@ GLUE = {"glue.cpp": '#include "Vtop.h"\nextern "C" int invert(int a) '
 def cache(tmp_path, monkeypatch):
     """An empty cache that shares the compiled runtime with the real one."""
     (tmp_path / "sim").mkdir()
-    for shared in (PROJECT / "build" / "sim").glob("runtime-*"):
+    for shared in (toolchain.build_root() / "sim").glob("runtime-*"):
         if "." not in shared.name:
             (tmp_path / "sim" / shared.name).symlink_to(shared)
     monkeypatch.setenv("OPENRDU_BUILD", str(tmp_path))
