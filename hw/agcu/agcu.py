@@ -95,7 +95,7 @@ class AGCU(DataflowUnit):
                 program = self.program[f"store{number - len(loads)}" if is_store else f"load{number}"]
                 m.d.comb += [
                     request.segment.eq(program.segment), request.offset.eq(engine.offset),
-                    request.misaligned.eq(engine.misaligned), request.write.eq(is_store),
+                    request.misaligned.eq(engine.misaligned), request.write.eq(is_store), request.engine.eq(number),
                     request.tag.eq(answers.write_tag if is_store else engine.slot),
                 ]
                 if is_store:

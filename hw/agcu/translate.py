@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.common.packet import FaultCause, memory_request
+from hw.common.packet import ENGINE_BITS, FaultCause, memory_request
 from hw.config import AGCUConfig
 
 from .layout import PAGE_BITS, segment_layout
@@ -15,7 +15,7 @@ __all__ = ["Translate", "virtual_request"]
 def virtual_request(config: AGCUConfig) -> data.StructLayout:
     """A request as an engine makes it: the address is a segment and a byte offset."""
     return data.StructLayout({
-        "segment": 4, "offset": 32, "misaligned": 1, "write": 1, "tag": config.tag_bits, "mask": config.beat_bytes,
+        "segment": 4, "offset": 32, "misaligned": 1, "write": 1, "engine": ENGINE_BITS, "tag": config.tag_bits, "mask": config.beat_bytes,
         "data": 8 * config.beat_bytes,
     })
 
@@ -77,7 +77,7 @@ class Translate(wiring.Component):
             physical = Cat(held.offset[:PAGE_BITS], (entry.base + page)[:28])
             request = self.o.payload
             m.d.sync += [
-                request.tier.eq(entry.tier), request.address.eq(physical), request.write.eq(held.write),
+                request.tier.eq(entry.tier), request.address.eq(physical), request.write.eq(held.write), request.engine.eq(held.engine),
                 request.tag.eq(held.tag), request.mask.eq(held.mask), request.data.eq(held.data),
             ]
         return m

@@ -68,12 +68,15 @@ def fault_layout() -> data.StructLayout:
 
 
 ADDRESS_BITS = 40
+ENGINE_BITS = 2              # reads of at most four streams of a requester are told apart
 
 
 def memory_request(beat_bytes: int, tag_bits: int) -> data.StructLayout:
-    """One beat to read or write. ``address`` is in bytes and beat-aligned; ``mask`` has one bit per byte (writes only)."""
+    """One beat to read or write. ``address`` is in bytes and beat-aligned; ``mask`` has one bit per byte (writes only); ``engine``:
+    which stream of the requester a read belongs to (reads of one stream wait for each other in the TLN, those of several do not)."""
     return data.StructLayout({
-        "tier": Tier, "address": ADDRESS_BITS, "write": 1, "tag": tag_bits, "mask": beat_bytes, "data": 8 * beat_bytes,
+        "tier": Tier, "address": ADDRESS_BITS, "write": 1, "engine": ENGINE_BITS, "tag": tag_bits, "mask": beat_bytes,
+        "data": 8 * beat_bytes,
     })
 
 

@@ -1,17 +1,21 @@
-"""The TLN's side of a requester: decodes where a request goes and keeps it until its channel takes it."""
+"""The TLN's side of a requester: decodes where a request goes and keeps it in the queue of its stream until its channel takes it."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from hw.common.packet import Tier, memory_request
+from hw.common.packet import ENGINE_BITS, Tier, memory_request
 from hw.config import RDUConfig
+from hw.hierarchy import instantiate
 from hw.peer.link import AGCU_BITS, LINK_BITS
 
 from .interleave import interleave_layout, locate
 from .port import channel_address_bits, channel_request, channel_tag_bits, source_bits
+from .queue import PortQueue
 
 __all__ = ["RequestPort", "routed_request"]
+
+WRITES_ONLY = "mask", "data"
 
 
 def routed_request(config: RDUConfig) -> data.StructLayout:
@@ -21,48 +25,70 @@ def routed_request(config: RDUConfig) -> data.StructLayout:
 
 
 class RequestPort(wiring.Component):
-    """Takes the requests of one requester, in order.
+    """Takes the requests of one requester and queues them: those of each load engine, and writes.
 
+    Parameters: ``engines``, load engines with a queue of ``reads`` requests each, beside one for ``writes`` requests that write; without
+    ``engines`` that one queue keeps everything, in order.
     Members: ``i`` In stream of memory requests; ``source`` In, the requester's number; ``interleave`` In;
-    ``target`` Out, one-hot over [HBM..., DDR..., peer links..., decode error], zero if nothing waits; ``request`` Out; ``take`` In, the
-    request is taken in this cycle.
-    Contract: one request a cycle; a request shows at ``target`` one cycle after it was accepted. ``ready`` is a register: the
+    ``target[q]`` Out, one-hot over [HBM..., DDR..., peer links..., decode error], where the oldest request of queue q goes, zero if
+    it is empty; ``requests[q]`` Out, that request (``mask`` and ``data`` are zero in a queue of reads); ``take`` In, bit q: it is taken
+    in this cycle, out of any number of queues at once.
+    Contract: one request a cycle; a request shows at ``target`` one cycle after it was accepted if its queue is empty. A queue is
+    in order and waits for no other one; a request whose queue is full holds up all behind it. ``ready`` is a register: the
     path from the channels to the requester is cut. Address bits below a beat are ignored.
     """
 
-    def __init__(self, config: RDUConfig):
-        self.config = self.identity = config
+    def __init__(self, config: RDUConfig, engines: int = 0, reads: int = 2, writes: int = 2):
+        self.config, self.engines, self.reads, self.writes = config, min(engines, 1 << ENGINE_BITS), reads, writes
+        self.identity = (config, engines, reads, writes)
+        self.queues = self.engines + 1
         self.layout = routed_request(config)
         self.targets = config.hbm.channels + config.ddr.channels + config.peer.links + 1
         super().__init__({
             "i": In(stream.Signature(memory_request(config.beat_bytes, config.agcu.tag_bits))),
             "source": In(source_bits(config)),
             "interleave": In(interleave_layout()),
-            "target": Out(self.targets),
-            "request": Out(self.layout),
-            "take": In(1),
+            "target": Out(self.targets).array(self.queues),
+            "requests": Out(self.layout).array(self.queues),
+            "take": In(self.queues),
         })
 
     def elaborate(self, platform):
         m = Module()
-        width = self.targets + Value.cast(self.request).shape().width
-        arriving, waiting = Signal(width), Signal(width)
-        spare = Signal()                 # ``waiting`` holds a request that came while the one before it stayed
-        m.d.comb += arriving.eq(self._decode(m))
-        offered = self.i
-        stays = Signal()
-        m.d.comb += [stays.eq(self.target.any() & ~self.take), offered.ready.eq(~spare)]
-        with m.If(~stays):
-            with m.If(spare):
-                m.d.sync += Cat(self.target, self.request).eq(waiting)
-            with m.Elif(offered.valid):
-                m.d.sync += Cat(self.target, self.request).eq(arriving)
-            with m.Else():
-                m.d.sync += self.target.eq(0)
-            m.d.sync += spare.eq(0)
-        with m.Elif(offered.valid & ~spare):
-            m.d.sync += [waiting.eq(arriving), spare.eq(1)]
+        entry = data.StructLayout({"target": self.targets, **self.layout.members})
+        arriving, waiting, entering = (Signal(data.StructLayout({"queue": self.queues, "entry": entry}), name=name)
+                                       for name in ("arriving", "waiting", "entering"))
+        spare = Signal()                 # ``waiting`` holds a request that came while its queue was full
+        push, full, blocked = Signal(self.queues), Signal(self.queues), Signal()
+        m.d.comb += [
+            arriving.entry.as_value().eq(self._decode(m)), arriving.queue.eq(self._queue_of(self.i.payload)),
+            self.i.ready.eq(~spare), entering.eq(Mux(spare, waiting, arriving)),
+            push.eq(Mux(spare | self.i.valid, entering.queue & ~full, 0)),
+            blocked.eq((spare | self.i.valid) & ~push.any()),
+        ]
+        m.d.sync += spare.eq(blocked)
+        with m.If(blocked & ~spare):
+            m.d.sync += waiting.eq(arriving)
+        for number in range(self.queues):
+            reads = number < self.engines
+            kept = data.StructLayout({name: shape for name, shape in entry.members.items() if not reads or name not in WRITES_ONLY})
+            queue = PortQueue(kept, self.reads if reads else self.writes)
+            m.submodules[f"queue_{number}"] = instantiate(platform, queue)
+            m.d.comb += [
+                queue.push.eq(push[number]), *(queue.i[name].eq(entering.entry[name]) for name in kept.members),
+                full[number].eq(queue.full), queue.pop.eq(self.take[number]),
+                self.target[number].eq(Mux(queue.valid, queue.o.target, 0)),
+                *(self.requests[number][name].eq(queue.o[name]) for name in kept.members if name != "target"),
+            ]
         return m
+
+    def _queue_of(self, request):
+        """One-hot: the queue of a request."""
+        if not self.engines:
+            return Const(1, 1)
+        last = self.engines - 1          # takes what names an engine that is not there
+        reads = [request.engine == number for number in range(last)]
+        return Mux(request.write, 1 << self.engines, Cat(*reads, request.engine >= last))
 
     def _decode(self, m):
         """The offered request with its target, as bits."""

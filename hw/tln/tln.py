@@ -15,7 +15,9 @@ from .requester import RequestPort, routed_request
 
 __all__ = ["RUN_BEATS", "TLN"]
 
-RUN_BEATS = 128              # requests of one requester that a channel takes in a row while others wait
+READS = 128                  # of each load engine that wait in an AGCU's port: all that are under way in the presets
+WRITES = 32                  # of an AGCU that wait in its port
+RUN_BEATS = 128              # requests of one queue that a channel takes in a row while others wait
 
 
 class TLN(wiring.Component):
@@ -33,11 +35,15 @@ class TLN(wiring.Component):
     Contract
     --------
     One request and one response per requester and cycle, one of each per channel and cycle. Request: 2 cycles from a requester
-    to its channel; response: 1 cycle. Requests of one requester to one channel stay in order; a request whose channel is full
-    holds up those behind it. Each channel serves its requesters round robin, each requester its channels: nobody waits for more
-    than one turn of everybody else. Every request is answered: an address outside the memory, or a tier without memory here,
-    with DECODE_ERROR and no effect. ``ready`` of a requester's request and all payloads are registers.
+    to its channel; response: 1 cycle. The port of an AGCU has a queue for the reads of each load engine and one for writes; the
+    launcher's and the host's have one each. Requests of one queue stay in order. One whose channel is full holds up those behind it
+    in its queue, and those of the requester's other queues only while its own is full. Each channel serves the queues round robin,
+    each requester its channels: nobody waits for more than one turn of everybody else. Every request is answered: an address
+    outside the memory, or a tier without memory here, with DECODE_ERROR and no effect. ``ready`` of a requester's request and
+    the payloads of responses are registers.
     """
+
+    make_port = RequestPort
 
     def __init__(self, config: RDUConfig):
         self.config = self.identity = config
@@ -58,7 +64,9 @@ class TLN(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        ports = [RequestPort(self.config) for _ in self.requesters]
+        agcus = len(self.config.agcu_ports)
+        ports = [self.make_port(self.config, *((self.config.agcu.load_engines, READS, WRITES) if number < agcus else ()))
+                 for number in range(len(self.requesters))]
         for number, (port, requester) in enumerate(zip(ports, self.requesters, strict=True)):
             m.submodules[f"port_{number}"] = instantiate(platform, port)
             m.d.comb += [
@@ -73,16 +81,17 @@ class TLN(wiring.Component):
         """Ports to channels. Returns the response streams of all channels and of the one that answers decode errors."""
         takes = []
         streams = [channel.request for channel in self.channels]
+        queues = [(port, queue) for port in ports for queue in range(port.queues)]
         errors = stream.Signature(routed_request(self.config)).create(path=("errors",))
         for number, channel in enumerate([*streams, errors]):
-            merge = Merge(routed_request(self.config), len(ports), run=RUN_BEATS, express=0b11 << len(ports) - 2)
+            merge = Merge(routed_request(self.config), len(queues), run=RUN_BEATS, express=0b11 << len(queues) - 2)
             m.submodules[f"channel_{number}"] = instantiate(platform, merge)
-            m.d.comb += [merge.wants.eq(Cat(port.target[number] for port in ports)),
+            m.d.comb += [merge.wants.eq(Cat(port.target[queue][number] for port, queue in queues)),
                          channel.valid.eq(merge.o.valid), merge.o.ready.eq(channel.ready)]
-            m.d.comb += [merge.payloads[index].eq(port.request) for index, port in enumerate(ports)]
+            m.d.comb += [merge.payloads[index].eq(port.requests[queue]) for index, (port, queue) in enumerate(queues)]
             m.d.comb += [channel.payload[name].eq(merge.o.payload[name]) for name in routed_request(self.config).members]
             takes.append(merge.taken)
-        m.d.comb += [port.take.eq(Cat(taken[index] for taken in takes).any()) for index, port in enumerate(ports)]
+        m.d.comb += [port.take[queue].eq(Cat(taken[index] for taken in takes).any()) for index, (port, queue) in enumerate(queues)]
         valid, ready = Cat(channel.valid for channel in streams), Cat(channel.ready for channel in streams)
         m.d.comb += [self.events.requests.eq(valid & ready), self.events.stalls.eq(valid & ~ready)]
         return [*(channel.response for channel in self.channels), self._refuse(m, errors)]

@@ -49,6 +49,12 @@ class Bench:
         self.maps = {name: Interleave.of(self.config, tier, **interleave[name]) for name, tier in self.tiers.items()}
         self.first = {"hbm": 0, "ddr": self.config.hbm.channels}
 
+    def fill(self, tier: str, image) -> None:
+        """Contents ``image[beats, bytes]`` of a tier, from its first beat on."""
+        channels = self.memories[self.first[tier]:][:self.tiers[tier].channels]
+        for memory, (beats, content) in zip(channels, self.maps[tier].split(image), strict=True):
+            memory.bytes.reshape(-1, self.config.beat_bytes)[beats] = content
+
     def beats(self, tier: str, first: int, count: int):
         """Contents of a tier, in order of its addresses."""
         channels = self.memories[self.first[tier]:][:self.tiers[tier].channels]
