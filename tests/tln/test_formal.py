@@ -1,9 +1,12 @@
-"""The round-robin arbiters, proven: they grant one of the requesters, and nobody is passed twice by the same other one."""
+"""The round-robin arbiters, proven: they grant one of the requesters, and nobody is passed twice by the same other one. The queues of a
+port: what goes in n-th comes out n-th."""
 
 import pytest
-from amaranth.hdl import Assert, Module, Mux, Signal
+from amaranth.hdl import Assert, Assume, Module, Mux, ResetSignal, Signal
+from amaranth.lib import data
 
 from hw.tln.arbiter import BurstRoundRobin, RoundRobin, pick_lowest
+from hw.tln.queue import PortQueue
 from tests.pmu.formal import prove
 
 COUNT, WATCHED = 6, 2
@@ -92,4 +95,36 @@ def test_nobody_is_passed_by_two_runs():
 def test_the_proof_of_runs_bites():
     arbiter = BurstRoundRobin(COUNT, 4, 0b110000)       # runs one longer than promised
     passed, text = prove(burst_contract(arbiter, 3), [arbiter.requests, arbiter.advance], depth=12)
+    assert not passed and "Assert failed" in text, text
+
+
+def queue_design(room: bool):
+    """A queue of four; the entry with number ``which`` (any) is remembered when it goes in and compared when it comes out. ``room``:
+    nothing is pushed while it is full."""
+    m = Module()
+    m.submodules.queue = queue = PortQueue(data.StructLayout({"value": 4}), 4)
+    which, before, first = Signal(4), Signal(4), Signal(init=1)
+    entered, left, value, push, pop = Signal(4), Signal(4), Signal(4), Signal(), Signal()
+    m.d.sync += [before.eq(which), first.eq(0), entered.eq(entered + queue.push), left.eq(left + queue.pop)]
+    m.d.comb += [
+        Assume(~ResetSignal()), Assume(first | (which == before)),
+        queue.push.eq(push & ~(queue.full & room)), queue.pop.eq(pop & queue.valid),
+        Assert(queue.valid == (entered != left)), Assert(queue.full == (entered - left == 4)),
+    ]
+    with m.If(queue.push & (entered == which)):
+        m.d.sync += value.eq(queue.i.value)
+    with m.If(queue.pop & (left == which)):
+        m.d.comb += Assert(queue.o.value == value)
+    return m, [which, push, pop, queue.i.as_value()]
+
+
+@pytest.mark.long
+def test_a_port_s_queue_is_a_queue():
+    passed, text = prove(*queue_design(room=True), depth=14)
+    assert passed, text
+
+
+@pytest.mark.long
+def test_the_proof_of_the_queue_bites():
+    passed, text = prove(*queue_design(room=False), depth=14)
     assert not passed and "Assert failed" in text, text

@@ -72,7 +72,8 @@ def bits_of(values, width: int) -> np.ndarray:
 
 
 class Port:
-    """Random requests of one port to beats of its own, and what they must be answered with."""
+    """Random requests of one port to beats of its own, and what they must be answered with. Reads and writes of an AGCU are not ordered
+    among each other, nor those of its engines: in each round it only reads some of its beats and only writes the others."""
 
     def __init__(self, number: int):
         self.number, self.random = number, np.random.default_rng(number)
@@ -110,13 +111,17 @@ class Port:
         # Streams, hot spots and single places.
         beat = np.where(random.random(count) < 0.5, (np.arange(count) + random.integers(OWN)) % OWN,
                         random.integers(0, random.choice([3, 40, OWN]), count))
+        if self.number < PORTS - 2:
+            write = random.integers(0, 2, (2, OWN), dtype=bool)[tier, beat]
+        engine = random.integers(0, CONFIG.agcu.load_engines, count)
         data = random.integers(0, 256, (count, BEAT), dtype=np.uint8)
         mask = random.integers(0, 2, (count, BEAT), dtype=np.uint8)
         mask[random.random(count) < 0.7] = 1
         tag = np.arange(count) % SLOTS
         address = (self.number * OWN + beat) * BEAT
         payloads = pack({"tier": bits_of(tier, 2), "address": bits_of(address, 40), "write": write[:, None].astype(np.uint8),
-                         "tag": bits_of(tag, TAG_BITS), "mask": mask, "data": np.unpackbits(data, axis=1, bitorder="little")}, count)
+                         "engine": bits_of(engine, 2), "tag": bits_of(tag, TAG_BITS), "mask": mask,
+                         "data": np.unpackbits(data, axis=1, bitorder="little")}, count)
         return payloads, tag, [self._access(tier[index], beat[index], write[index], mask[index], data[index]) for index in range(count)]
 
 
