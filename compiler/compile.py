@@ -11,7 +11,6 @@ from collections.abc import Callable
 from math import prod
 
 from hw.config import RDUConfig
-from hw.pcu.bundle import broadcast_vectors
 from hw.pcu.program import ProgramError
 
 from .assembly import Piece, assemble
@@ -32,6 +31,7 @@ from .mapping.sections import LAUNCH, sections
 from .mapping.simd import map_map, map_reduce
 from .mapping.streams import NeedsWords, TooDeep
 from .mapping.tiling import grids, parts, problem_of, tilings
+from .mapping.windows import run_by_run
 from .mapping.woven import woven
 from .program import Program
 from .timing.cost import predict
@@ -72,12 +72,15 @@ def compile(graph: Graph, config: RDUConfig, *, fuse: str = "full", seed: int = 
         try:
             pieces = _map(where, config, fuse, seed, tell)
             program = assemble(graph, where, pieces, config, seed, fuse, tell, settings)
-            if not (nodes := _run_by_run(where, config) if runs else []):
+            if not (nodes := run_by_run(where, config) if runs else []):
                 return program
             for node in nodes:
                 node = next(each for each in graph.nodes if each.outputs == node.outputs)
                 graph = _copied(graph, NeedsCopy(node, [node.inputs[0]], "rows of several runs"))
-            other = compile(graph, config, fuse=fuse, seed=seed, int8=False, runs=False, progress=progress, **settings)
+            try:
+                other = compile(graph, config, fuse=fuse, seed=seed, int8=False, runs=False, progress=progress, **settings)
+            except CompileError:
+                return program
             return min(program, other, key=_expected)
         except NeedsWords as problem:
             if problem.symbol in graph.tensors and graph[problem.symbol].dtype is DType.INT8:
@@ -93,22 +96,6 @@ def compile(graph: Graph, config: RDUConfig, *, fuse: str = "full", seed: int = 
 
 def _expected(program: Program) -> float:
     return program.predicted_cycles + LAUNCH * len(program.launches)
-
-
-def _run_by_run(where: Layout, config: RDUConfig) -> list[Node]:
-    """Products whose rows from memory are read in chunks of one or several runs."""
-    found = []
-    for node in where.graph.nodes:
-        if node.op is Core.MATMUL:
-            section = Section(config, where.graph, where.homes, Netlist(config, node.name))
-            try:
-                problem = problem_of(section, node)
-            except NotAffine:
-                continue
-            loops, size = problem.loops(section, node), where.homes[node.inputs[0]].size
-            if len(problem.k) > 1 and (loops["most"] or prod(loops["loops"]) * size > 4 * config.lanes * broadcast_vectors(config.pcu)):
-                found.append(node)
-    return found
 
 
 def _live(graph: Graph) -> Graph:
