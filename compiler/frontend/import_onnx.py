@@ -131,7 +131,7 @@ def _attribute(attribute: onnx.AttributeProto, node: str):
     value = onnx.helper.get_attribute_value(attribute)
     if isinstance(value, bytes):
         return value.decode()
-    if attribute.name in TYPED and value == onnx.TensorProto.FLOAT16:
+    if attribute.name in TYPED and value in (onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE):
         return onnx.TensorProto.FLOAT
     if isinstance(value, onnx.TensorProto):
         if value.data_type == onnx.TensorProto.FLOAT16:
