@@ -104,9 +104,9 @@ class DecoderKernel(KernelBuilder):
         self.units[name] = Stream(unit, kind, len(engines) - 1)
         return self.units[name]
 
-    def token(self, source: Stream, wire: int, destination: Stream) -> None:
-        """Wire ``wire`` from one AGCU's outputs to the same wire of another's inputs."""
-        super().token(source.unit, wire, destination.unit)
+    def token(self, source: Stream, wire: int, destination: Stream | Unit) -> None:
+        """Wire ``wire`` from an AGCU's outputs to the same wire of another's or a unit's inputs."""
+        super().token(source.unit, wire, destination.unit if isinstance(destination, Stream) else destination)
 
     def wire(self, unit: Unit, wire: int) -> None:
         """Control wire ``wire`` of a unit back to itself."""

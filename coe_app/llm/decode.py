@@ -25,7 +25,7 @@ from sw_driver.kernel import Kernel
 from . import programs
 from .builder import DecoderKernel, Levers, beats
 from .kernels import head_kernel
-from .programs import HIDDEN_BLOCKS, HIDDEN_TILES, OUT_BLOCKS, PROJECTED, TILE
+from .programs import HIDDEN_BLOCKS, HIDDEN_TILES, OUT_BLOCKS, OWN, PROJECTED, TILE
 from .shape import CONTEXT, DIM, HEADS, HIDDEN, LAYERS, QKV, VOCABULARY
 from .streams import KV_ROW_BYTES, OUT_SHARES, woven_loops
 
@@ -45,11 +45,11 @@ ENTER_PLACES = {
 ATTEND_PLACES = {
     "scale": FIRST[0], "rotate": FIRST[1], "inverse": SECOND[0], "weights": SECOND[1], "out_a": OUTS[0], "out_b": OUTS[1],
     "scores": (1, 3), "mix": (3, 3), "x": (1, 2), "split": (0, 3), "cache": (2, 3), "mixed": (3, 2), "inputs": (1, 0),
-    "append": "east0", "keys_values": "east0", "own": "east0"}
+    "append": "east0", "keys_values": "east0"}
 HEAD_PLACES = {
     "head_0": FIRST[0], "head_1": FIRST[1], "head_2": SECOND[0], "head_3": SECOND[1], "scale": OUTS[0], "norm": OUTS[1], "argmax": (1, 3),
     "widen": (3, 3), "x": (1, 2), "gathered": (2, 3), "logits": "east0", "embedding": "east0", "best": "east0"}
-BEGIN_PLACES = {"x": (1, 2), "widen": (3, 3), "tokens": "east0", "embedding": "east0"}
+BEGIN_PLACES = {"x": (1, 2), "widen": (3, 3), "one": (1, 3), "split": (0, 3), "tokens": "east0", "embedding": "east0"}
 
 
 def _supply(config: RDUConfig, levers: Levers | None) -> DecoderKernel:
@@ -115,14 +115,13 @@ def _attend(config: RDUConfig, supply: DecoderKernel, levers: Levers | None) -> 
 
     Whole tiles of positions are read that end with the token's own, so none needs a mask: before the first lie CACHE_MARGIN that have
     no weight. Arguments: ``tiles``, ``before`` (beats of the positions before its own), ``x``, ``x_right``, ``y``: where x, its feature
-    OUT_FEATURES and the next x are in their PMU; HBM addresses ``append`` and ``own`` (the position's place in the cache),
-    ``keys_values`` (the first of the tiles).
+    OUT_FEATURES and the next x are in their PMU; HBM addresses ``append`` (the position's place in the cache), ``keys_values`` (the
+    first of the tiles). What the cache holds of the position itself does not come from there.
     """
     kernel = DecoderKernel(config, "decode attend", ATTEND_PLACES, (supply,), levers)
     tiles, kv, pmu, (left, right) = CONTEXT // TILE, KV_ROW_BYTES // config.beat_bytes, config.pmu, OUT_BLOCKS
-    append = kernel.store("append", loops=beats(config, 2), send_tokens=(1,))
+    append = kernel.store("append", loops=beats(config, kv))
     keys_values = kernel.load("keys_values", loops=beats(config, kv * (CONTEXT - 1)), send_tokens=(0,))
-    own = kernel.load("own", loops=beats(config, kv), wait_tokens=(0, 1))        # when those before have left, and it is in memory
 
     rotate = kernel.unit("rotate", programs.rotation_of_one())
     scores = kernel.unit("scores", programs.attention_scores(1))
@@ -132,8 +131,8 @@ def _attend(config: RDUConfig, supply: DecoderKernel, levers: Levers | None) -> 
     scale = kernel.unit("scale", programs.scaled(2, HEADS, port=1))
     outs = [kernel.unit(name, programs.leaving(number, rows=1)) for name, number in (("out_a", left), ("out_b", right))]
     x = kernel.unit("x", programs.kept_row(pmu, (0, left), (left, right), sources=2), kept=True)
-    split = kernel.unit("split", programs.splitter(pmu, HEADS + 2, ((0, HEADS), (HEADS, 2)), 1, buffers=1))
-    cache = kernel.unit("cache", programs.key_value_tiles(tiles))
+    split = kernel.unit("split", programs.keys_apart(pmu), kept=True)
+    cache = kernel.unit("cache", programs.cache_tiles(tiles), kept=True)
     mixed = kernel.unit("mixed", programs.mixed_rows(pmu), kept=True)
     inputs = kernel.unit("inputs", programs.chunks_in_order(pmu), kept=True)
 
@@ -141,12 +140,12 @@ def _attend(config: RDUConfig, supply: DecoderKernel, levers: Levers | None) -> 
     kernel.vector(mixed.out(1), rotate.input(3), rate=0.1)
     kernel.vector(rotate.out(0), split.input(0), rate=0.1)
     kernel.vector(split.out(0), scores.input(1), rate=0.1)
-    kernel.vector(split.out(1), append.port, rate=0.1)
-    kernel.token(append, 1, own)
-    kernel.token(keys_values, 0, own)
+    kernel.vector(split.out(1), append.port, cache.input(1), rate=0.1)
+    kernel.token(keys_values, 0, split)
     kernel.wire(inputs, 0)
-    kernel.merge(keys_values.port, cache.input(0), rate=0.6)
-    kernel.merge(own.port, cache.input(0), rate=0.1)
+    kernel.vector(keys_values.port, cache.input(0), rate=0.6)
+    kernel.numbered(keys_values.port, Numbers(modulo=kv * TILE))
+    kernel.numbered(split.out(1), Numbers(base=OWN))
     kernel.vector(cache.out(0), scores.input(0), rate=0.3)
     kernel.vector(cache.out(1), mix.input(0), rate=0.6)
     kernel.vector(scores.out(0), weights.input(1), rate=0.3)
@@ -163,14 +162,15 @@ def _attend(config: RDUConfig, supply: DecoderKernel, levers: Levers | None) -> 
     for name, field in (("x", "read0"), ("x_right", "read1"), ("y", "write")):
         kernel.fields(name, x=f"{field}.base")
     kernel.fields("tiles", scores="bounds[4]", weights="bounds[2]", mix="bounds[3]",
-                  cache=("write.bounds[2]", "read0.bounds[1]", "read1.bounds[2]"))
+                  cache=("write.bounds[1]", "read0.bounds[1]", "read1.bounds[2]"))
     kernel.fields("before", keys_values="bounds[0]")
-    kernel.bases("append", "keys_values", "own")
+    kernel.bases("append", "keys_values")
     return kernel.build()
 
 
 def _begin(config: RDUConfig, supply: DecoderKernel, levers: Levers | None) -> Kernel:
-    """The first step's token (the word at HBM address ``tokens``) -> x in its PMU. ``embedding``: address of the table."""
+    """The first step's token (the word at HBM address ``tokens``) -> x in its PMU; the vector that makes the sum of weights in that of
+    ``split``. ``embedding``: address of the table."""
     kernel = DecoderKernel(config, "decode begin", BEGIN_PLACES, (supply,), levers)
     tokens = kernel.load("tokens", access=Access.WORD, loops=(Loop(1, 4),))
     embedding = kernel.load("embedding", loops=(*beats(config, DIM * 2 // config.beat_bytes), Loop(1)), index=Index(0, 2 * DIM, 1))
@@ -179,6 +179,8 @@ def _begin(config: RDUConfig, supply: DecoderKernel, levers: Levers | None) -> K
     kernel.vector(embedding.port, widen.input(0), rate=0.1)
     kernel.vector(widen.out(0), kernel.unit("x", programs.kept_row(config.pmu, sources=1), kept=True).input(0), rate=0.1)
     kernel.numbered(widen.out(0), Numbers())
+    split = kernel.unit("split", programs.kept_one(config.pmu), kept=True)
+    kernel.vector(kernel.unit("one", programs.one()).out(0), split.input(0), rate=0.1)
     kernel.bases("tokens", "embedding")
     return kernel.build()
 

@@ -150,7 +150,7 @@ class Engine:
             given = self.attend_arguments(weights, layer, 0, 1, position, tiles) | {
                 "x": here, "x_right": here + 2 * OUT_FEATURES, "y": there,
                 "keys_values": self._cache(layer) + (position - tiles * kernels.TILE + 1) * KV_ROW_BYTES,
-                "before": tiles * (kernels.TILE * row) - row, "own": self._cache(layer) + position * KV_ROW_BYTES}
+                "before": tiles * (kernels.TILE * row) - row}
             launches += [(built.enter, enter), (built.attend, {name: given[name] for name in built.attend.arguments})]
         given = self.head_arguments(weights, 0) | dict.fromkeys(("x", "x_again"), x[LAYERS % 2])
         return [*launches, (built.head, {name: given[name] for name in built.head.arguments})]

@@ -20,22 +20,25 @@ from hw.pcu.program import (
     counter,
     element,
     integer,
+    lane,
     scalar,
     stage,
     vector,
 )
 from hw.pmu import program as pmu
-from hw.pmu.address import index_times
+from hw.pmu.address import Base, Factor, Operation, index_times
+from hw.pmu.address import Stage as AddressStage
 from hw.pmu.geometry import BankMap
 
 from .decoder import SCORE_LIMIT
 from .shape import CONTEXT, DIM, EPSILON, HEAD_DIM, HEADS, HIDDEN, QKV, VOCABULARY
 from .streams import GRANULE, QKV_TILES, RECORD_BYTES, ROTATED
 
-__all__ = ["ATTEND_ROWS", "CHUNKS", "ENTER_ROWS", "HIDDEN_BLOCKS", "HIDDEN_TILES", "OUT_BLOCKS", "PROJECTED", "QUERIES",
-           "ROTATED", "TILE", "attended_sums", "attention_scores", "capped", "chunks_in_order",
-           "divider", "entered", "gated", "head_share", "inverse_norm", "inverse_of_last", "kept_projections", "kept_row",
-           "key_value_tiles", "leaving", "mixed_rows", "projected_rows", "projection", "rotary_rows", "rotation", "rotation_of_one",
+__all__ = ["ATTEND_ROWS", "CHUNKS", "ENTER_ROWS", "HIDDEN_BLOCKS", "HIDDEN_TILES", "OUT_BLOCKS", "OWN", "PROJECTED", "QUERIES",
+           "ROTATED", "TILE", "attended_sums", "attention_scores", "cache_tiles", "capped", "chunks_in_order",
+           "divider", "entered", "gated", "head_share", "inverse_norm", "inverse_of_last", "kept_one", "kept_projections",
+           "kept_row", "key_value_tiles", "keys_apart", "leaving", "mixed_rows", "one", "projected_rows", "projection",
+           "rotary_rows", "rotation", "rotation_of_one",
            "rows_of", "scaled", "share_of_hidden", "splitter", "weighted"]
 
 ENTER_ROWS = 4           # tokens of a pass: the stages of a PCU
@@ -46,6 +49,7 @@ HIDDEN_BLOCKS = 6        # of so many blocks each
 OUT_BLOCKS = 6, 2        # of the output product, by unit: both then take three steps for a k, the time until a sum can be used again
 CHUNKS = HIDDEN // DIM   # of the hidden features, on their way out of a layer
 QUERIES = ATTEND_ROWS * HEADS
+OWN = 3 * (TILE - 1)      # sequence ID of the first vector of a tile's last position
 PROJECTED = 16           # sequence ID of the first vector of a token's projections
 
 
@@ -238,6 +242,36 @@ def key_value_tiles(tiles: int) -> pmu.PMUProgram:
         reads=(pmu.Read(loops=(pmu.Loop(HEAD_DIM, 1), pmu.Loop(tiles)), handover=1, transposed=True),
                pmu.Read(loops=(pmu.Loop(2, part), pmu.Loop(TILE, HEAD_DIM), pmu.Loop(tiles)), handover=2, base=part)),
         buffers=8, buffer_stride=4 * part, element=pmu.Element.HALF, pitch=HEAD_DIM, bank_map=BankMap((4, 5, 6), (0, 0, 0)))
+
+
+def cache_tiles(tiles: int) -> pmu.PMUProgram:
+    """:func:`key_value_tiles` from two sources, a position's three vectors placed in its tile by their sequence IDs: the positions in
+    order, from 0 on in each tile (vector 0), and the last one (vector 1), from OWN on, when the others have been sent."""
+    whole = key_value_tiles(tiles)
+    third = pmu.Write(loops=(pmu.Loop(3 * TILE), pmu.Loop(tiles)), handover=1, vectors=(0, 1), index=pmu.Sequence(), stages=(
+        AddressStage(operation=Operation.MAC, factor=Factor.Y, a=-(-256 // 3), b=8),                          # x = ID // 3, the position
+        AddressStage(operation=Operation.MAC, base=Base.Y, factor=Factor.X, a=-3, to_y=True),                 # y = ID % 3, the part
+        AddressStage(operation=Operation.MAC, base=Base.X, factor=Factor.Y, a=TILE),
+        AddressStage(operation=Operation.MAC, factor=Factor.X, a=HEAD_DIM)))
+    return replace(whole, write=third)
+
+
+def keys_apart(config: PMUConfig) -> pmu.PMUProgram:
+    """Engine 0: the queries of a rotated row, 1: its key and value, then the vector that :func:`kept_one` left; for a token."""
+    rows = splitter(config, HEADS + 2, ((0, HEADS), (HEADS, 3)), 1, buffers=1)
+    return replace(rows, reads=(rows.reads[0], replace(rows.reads[1], wait_tokens=(0,))), bank_map=BankMap.low(config))
+
+
+def kept_one(config: PMUConfig) -> pmu.PMUProgram:
+    """The vector that makes the sum of weights to its place for :func:`keys_apart`."""
+    return pmu.PMUProgram(write=pmu.Write(loops=rows_of(config, 1), base=(HEADS + 2) * config.lanes, vectors=(0,)),
+                          bank_map=BankMap.low(config))
+
+
+def one() -> SimdProgram:
+    """The vector that makes the sum of weights: BF16, a one and zeros."""
+    return SimdProgram(loops=(1,), constants=(0, 0x3F80),
+                       stages=(integer(Op.EQ, lane(), constant(0)), integer(Op.SELECT, constant(1), Source.ZERO, stage(0))))
 
 
 def projected_rows(config: RDUConfig) -> pmu.PMUProgram:
